@@ -1,0 +1,308 @@
+package loop
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cloudwego/netpoll"
+	"golang.org/x/sys/unix"
+)
+
+// ErrClosed: the loop has been closed and takes no more.
+var ErrClosed = errors.New("loop: closed")
+
+// turnTimers is how many timers fire in one turn at most: after a stall, 10 ms of writes must not keep new handoffs
+// and hangups waiting for seconds. What is left fires in the next turn, at once.
+const turnTimers = 1024
+
+// Loop is one epoll event loop. Make it with NewPool.
+type Loop struct {
+	index  int           // immutable
+	epoch  time.Time     // immutable; the zero of the loop's clock, common to the pool
+	poll   netpoll.Poll  // immutable
+	exited chan struct{} // closed when the goroutine in run has ended
+
+	// owned by the goroutine in run
+	now        time.Duration
+	wheel      Wheel
+	timerFD    Source
+	timerAt    time.Duration // the deadline that timerFD is armed for; timerOff when it is not
+	timerRang  bool          // timerFD is readable: it must be set again or it stays so
+	sources    []*Source     // attached, in no order
+	retiredFDs []FD          // closed in the sweep
+	retiredOps []*netpoll.FDOperator
+	running    []func()       // the posted functions of this turn; kept for its capacity
+	lateBy     time.Duration  // the latest timer of this turn
+	fire       func(t *Timer) // fireTimer, bound once so that a turn allocates nothing; immutable
+	closing    bool
+
+	lag lag
+
+	posters  atomic.Int32 // goroutines between their append and their wake in Post
+	mu       sync.Mutex
+	posted   []func()      // guarded by mu
+	postedAt time.Duration // guarded by mu: when the first of posted was
+	closed   bool          // guarded by mu
+}
+
+const timerOff = time.Duration(1<<63 - 1)
+
+// newLoop opens the loop's descriptors and starts its goroutine.
+func newLoop(index int, epoch time.Time) (*Loop, error) {
+	l := &Loop{index: index, epoch: epoch, timerAt: timerOff, exited: make(chan struct{})}
+	l.fire = l.fireTimer
+	poll, err := newPoll(l.turn)
+	if err != nil {
+		return nil, err
+	}
+	l.poll = poll
+	n, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
+	if err == nil {
+		fd := OwnFD(n)
+		if err = l.timerFD.Attach(l, fd, alarm{l}); err != nil {
+			_ = fd.Close()
+		}
+	}
+	go l.run()
+	if err != nil {
+		l.close()
+		return nil, fmt.Errorf("loop: timerfd: %w", err)
+	}
+	return l, nil
+}
+
+// run is the loop's goroutine. It is not locked to its thread: measured, that costs more in futex calls of the
+// scheduler than it saves.
+func (l *Loop) run() {
+	defer close(l.exited)
+	if err := l.poll.Wait(); err != nil || !l.closing {
+		panic(fmt.Sprintf("loop %d: epoll_wait ended: %v", l.index, err))
+	}
+}
+
+// Index is the loop's place in its pool, from 0. Any goroutine.
+func (l *Loop) Index() int { return l.index }
+
+// Now is the time of this turn on the loop's clock: since the pool was made, read once before the batch and once
+// before the timers. Loop goroutine only.
+func (l *Loop) Now() time.Duration { return l.now }
+
+// Clock reads the loop's clock. It is the same for every loop of a pool. Any goroutine.
+func (l *Loop) Clock() time.Duration { return time.Since(l.epoch) }
+
+// Lag reads how late timers and posted functions have run since the start. Any goroutine.
+func (l *Loop) Lag() LagCounts { return l.lag.read() }
+
+// Sources is how many descriptors are attached. Loop goroutine only.
+func (l *Loop) Sources() int { return len(l.sources) - 1 } // without our own timerfd
+
+// Each calls f with the handler of each attached source. f may retire that source and no other. Loop goroutine only.
+func (l *Loop) Each(f func(Handler)) {
+	for i := len(l.sources) - 1; i >= 0; i-- { // Detach moves the last one, already visited, into the gap
+		if s := l.sources[i]; s != &l.timerFD {
+			f(s.handler)
+		}
+	}
+}
+
+// Arm sets t to fire at a deadline on the loop's clock; one that is armed is moved. A deadline in the past fires at
+// the end of the current tick. Loop goroutine only.
+func (l *Loop) Arm(t *Timer, at time.Duration) { l.wheel.Arm(t, max(at, l.now)) }
+
+// Stop disarms t. Loop goroutine only.
+func (l *Loop) Stop(t *Timer) { l.wheel.Stop(t) }
+
+// Post queues f for the next turn. Any goroutine may call it; f runs on the loop and must not block. After Close it
+// gives ErrClosed and f never runs.
+func (l *Loop) Post(f func()) error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return ErrClosed
+	}
+	first := len(l.posted) == 0
+	if first {
+		l.postedAt = l.Clock()
+	}
+	l.posted = append(l.posted, f)
+	l.posters.Add(1)
+	l.mu.Unlock()
+	var err error
+	if first { // else the wake of the first one is under way, and the turn that it starts takes all
+		err = l.poll.Trigger()
+	}
+	l.posters.Add(-1)
+	if err != nil {
+		panic(fmt.Sprintf("loop %d: eventfd: %v", l.index, err)) // the descriptor is ours and counts up to 2^64
+	}
+	return nil
+}
+
+// close stops the loop and waits for its goroutine: what is still attached is closed, what is posted is run first.
+// No callback is made for it. Not from the loop's own goroutine.
+func (l *Loop) close() {
+	err := l.Post(func() {
+		for len(l.sources) > 0 {
+			l.sources[len(l.sources)-1].Retire()
+		}
+		l.closing = true
+	})
+	if err == nil {
+		<-l.exited
+	}
+}
+
+// turn is one pass of the loop; netpoll calls it with each batch. It reports whether the poll was closed.
+func (l *Loop) turn(dispatch func() bool) bool {
+	l.now = l.Clock()
+	if dispatch() {
+		return true
+	}
+	l.runPosted()
+	l.now = l.Clock()
+	l.fireTimers()
+	l.sweep()
+	if l.closing {
+		l.shut()
+		return false // Wait reads the close from the eventfd in the next batch
+	}
+	l.setAlarm()
+	return false
+}
+
+// runPosted runs what was queued before it looked; what those post waits for the next turn.
+func (l *Loop) runPosted() {
+	l.mu.Lock()
+	if len(l.posted) == 0 {
+		l.mu.Unlock()
+		return
+	}
+	at := l.postedAt
+	l.running, l.posted = l.posted, l.running[:0]
+	l.mu.Unlock()
+	l.lag.observe(l.Clock() - at)
+	for i, f := range l.running {
+		l.running[i] = nil
+		runPosted(f)
+	}
+	if cap(l.running) > postedKept {
+		l.running = nil
+	}
+}
+
+// postedKept bounds the memory that a burst of posts leaves behind: 32 KB.
+const postedKept = 4096
+
+func runPosted(f func()) {
+	defer func() {
+		if v := recover(); v != nil {
+			logPanic(v)
+		}
+	}()
+	f()
+}
+
+func (l *Loop) fireTimers() {
+	l.lateBy = 0
+	if l.wheel.Advance(l.now, turnTimers, l.fire) > 0 {
+		l.lag.observe(l.lateBy)
+	}
+}
+
+func (l *Loop) fireTimer(t *Timer) {
+	l.lateBy = max(l.lateBy, l.now-tickEnd(t.at))
+	defer func() {
+		if v := recover(); v != nil {
+			failed(t.Firer, logPanic(v))
+		}
+	}()
+	t.Firer.Fire()
+}
+
+// sweep ends what the turn retired. Operators are freed here and nowhere else: one freed inside its own callback
+// makes netpoll spin for ever.
+func (l *Loop) sweep() {
+	for i, op := range l.retiredOps {
+		l.freeOperator(op)
+		l.retiredOps[i] = nil
+	}
+	l.retiredOps = l.retiredOps[:0]
+	for i := range l.retiredFDs {
+		if err := l.retiredFDs[i].Close(); err != nil {
+			slog.Error("loop: close", "error", err) // EIO at most: the descriptor is gone all the same
+		}
+	}
+	l.retiredFDs = l.retiredFDs[:0]
+}
+
+func (l *Loop) freeOperator(op *netpoll.FDOperator) { l.poll.Free(op) }
+
+// shut takes the loop out of service and closes the poll, once.
+func (l *Loop) shut() {
+	l.mu.Lock()
+	again := l.closed
+	l.closed = true
+	l.mu.Unlock()
+	if again {
+		return
+	}
+	for l.posters.Load() > 0 { // a wake after the close would be written to a number that somebody else has by then
+		runtime.Gosched()
+	}
+	if err := l.poll.Close(); err != nil {
+		panic(fmt.Sprintf("loop %d: close: %v", l.index, err))
+	}
+}
+
+// setAlarm arms the timerfd for the next deadline, when it is not already. A deadline that moved away is left alone:
+// an early wake-up now and then is cheaper than a syscall for each Stop.
+func (l *Loop) setAlarm() {
+	at, ok := l.wheel.Next()
+	if !ok {
+		at = timerOff
+	}
+	if !l.timerRang && at >= l.timerAt {
+		return
+	}
+	l.timerAt, l.timerRang = at, false
+	var spec unix.ItimerSpec // zero disarms, and clears the expiration that made it readable
+	if ok {
+		spec.Value = unix.NsecToTimespec(max(1, int64(at-l.Clock())))
+	}
+	if err := unix.TimerfdSettime(l.timerFD.FD(), 0, &spec, nil); err != nil {
+		panic(fmt.Sprintf("loop %d: timerfd_settime: %v", l.index, err))
+	}
+}
+
+// alarm handles the timerfd: firing happens at the end of the turn, whatever woke the loop.
+type alarm struct{ l *Loop }
+
+func (a alarm) Readable()    { a.l.timerRang, a.l.timerAt = true, timerOff }
+func (alarm) Writable()      {}
+func (alarm) Hangup()        { panic("loop: hangup of a timerfd") }
+func (alarm) Failed(e error) { panic(e) }
+
+// logPanic logs a recovered value with its stack and makes an error of it.
+func logPanic(v any) error {
+	slog.Error("panic in a callback", "panic", v, "stack", string(debug.Stack()))
+	if err, ok := v.(error); ok {
+		return fmt.Errorf("%w: %w", errPanic, err)
+	}
+	return fmt.Errorf("%w: %v", errPanic, v)
+}
+
+// failed tells h, which may panic once more: that is logged and ends it.
+func failed(h interface{ Failed(error) }, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			logPanic(v)
+		}
+	}()
+	h.Failed(err)
+}

@@ -1,0 +1,162 @@
+package loop
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cloudwego/netpoll"
+	"golang.org/x/sys/unix"
+)
+
+// Handler is told of the readiness of one descriptor. Every method runs on the descriptor's loop and must not block.
+// Readable is always asked for; Writable only between Want(true) and Want(false). A callback that was already
+// fetched from the kernel is not made once the source has been detached or retired.
+type Handler interface {
+	// Readable: data, the end of the stream or an error waits to be read. A hangup comes as this too, and after a
+	// hangup it is the last call: who needs the last bytes reads until EAGAIN or the end now.
+	Readable()
+	// Writable: the kernel takes bytes again.
+	Writable()
+	// Hangup: the far end is gone (or the socket failed) and Readable did not find it out. The source has left
+	// epoll; the handler still owns it and retires it.
+	Hangup()
+	// Failed: a callback of this handler panicked. The source is already retired.
+	Failed(err error)
+}
+
+// Source is one descriptor registered with a loop, to be embedded in what it is for. The zero Source is detached. It
+// must not be copied while it is attached. Loop goroutine only.
+type Source struct {
+	loop    *Loop               // set exactly while attached
+	op      *netpoll.FDOperator // set exactly while attached
+	handler Handler             // set exactly while attached
+	fd      FD                  // held exactly while attached
+	index   int32               // in loop.sources; valid while attached
+	gen     uint32              // counts attachments: a hangup posted for an earlier one is void
+	want    bool                // true exactly when EPOLLOUT is asked for
+}
+
+// errPanic marks what Failed is told.
+var errPanic = errors.New("panic in a callback")
+
+// Attach registers fd, read interest on, and takes it: from here on Retire or Detach ends it. On an error (out of
+// memory, not pollable, the loop is closed) the caller keeps fd.
+func (s *Source) Attach(l *Loop, fd FD, h Handler) error {
+	if s.op != nil {
+		panic("loop: Attach of an attached source")
+	}
+	op := l.poll.Alloc() // its cache keeps operators alive: epoll holds a pointer that the garbage collector cannot see
+	op.FD = fd.Int()
+	s.loop, s.op, s.handler, s.fd = l, op, h, fd
+	s.gen++
+	gen := s.gen
+	op.OnRead = s.onRead
+	// OnWrite is set by Want: most clients never need it, and its closure would cost them 16 bytes.
+	op.OnHup = func(netpoll.Poll) error { // on a goroutine of netpoll's: it may only post
+		_ = l.Post(func() { s.hungUp(gen) })
+		return nil
+	}
+	if err := op.Control(netpoll.PollReadable); err != nil {
+		l.freeOperator(op)
+		s.loop, s.op, s.handler, s.fd = nil, nil, nil, FD{}
+		return fmt.Errorf("loop: epoll_ctl add: %w", err)
+	}
+	s.index = int32(len(l.sources))
+	l.sources = append(l.sources, s)
+	return nil
+}
+
+// Attached reports whether the source is registered.
+func (s *Source) Attached() bool { return s.op != nil }
+
+// Loop is the loop of an attached source, nil otherwise.
+func (s *Source) Loop() *Loop { return s.loop }
+
+// FD lends the descriptor for a syscall: -1 when the source is detached.
+func (s *Source) FD() int { return s.fd.Int() }
+
+// Want turns write interest on or off. It is cheap when nothing changes. After a hangup it fails: there will be no
+// EPOLLOUT.
+func (s *Source) Want(write bool) error {
+	if s.op == nil || s.want == write {
+		return nil
+	}
+	change := netpoll.PollRW2R
+	if write {
+		change = netpoll.PollR2RW
+		s.op.OnWrite = s.onWrite
+	}
+	if err := s.op.Control(change); err != nil {
+		return fmt.Errorf("loop: epoll_ctl mod: %w", err)
+	}
+	s.want = write
+	return nil
+}
+
+// Detach leaves epoll and gives the descriptor back to the caller. A descriptor that is to be closed goes to Retire
+// instead: within a batch its number must not be reused. The FD is empty when the source was not attached.
+func (s *Source) Detach() FD {
+	if s.op == nil {
+		return FD{}
+	}
+	l, fd := s.loop, s.fd
+	// Before close, not left to it: while the sender holds a copy of the socket, epoll keeps the registration alive
+	// (epoll(7), questions and answers, Q6). ENOENT: netpoll left epoll at a hangup already.
+	if err := s.op.Control(netpoll.PollDetach); err != nil && !errors.Is(err, unix.ENOENT) {
+		panic(fmt.Sprintf("loop: epoll_ctl del of %d: %v", fd.Int(), err))
+	}
+	s.op.OnHup = nil // netpoll reads it after OnRead, skips nil, and would otherwise report this very detach
+	l.retiredOps = append(l.retiredOps, s.op)
+	last := l.sources[len(l.sources)-1]
+	l.sources[s.index] = last
+	last.index = s.index
+	l.sources[len(l.sources)-1] = nil
+	l.sources = l.sources[:len(l.sources)-1]
+	s.loop, s.op, s.handler, s.fd, s.want = nil, nil, nil, FD{}, false
+	return fd
+}
+
+// Retire ends callbacks at once and closes the descriptor in the sweep that ends the turn. Safe inside any callback;
+// twice is safe.
+func (s *Source) Retire() {
+	if l := s.loop; l != nil {
+		l.retiredFDs = append(l.retiredFDs, s.Detach())
+	}
+}
+
+func (s *Source) onRead(netpoll.Poll) error {
+	if s.op != nil { // an earlier callback of the batch may have retired it
+		defer s.recovered()
+		s.handler.Readable()
+	}
+	return nil
+}
+
+func (s *Source) onWrite(netpoll.Poll) error {
+	if s.op != nil && s.want {
+		defer s.recovered()
+		s.handler.Writable()
+	}
+	return nil
+}
+
+func (s *Source) hungUp(gen uint32) {
+	if s.op != nil && s.gen == gen {
+		defer s.recovered()
+		s.handler.Hangup()
+	}
+}
+
+// recovered is deferred around each callback: a panic costs this source only.
+func (s *Source) recovered() {
+	v := recover()
+	if v == nil {
+		return
+	}
+	err := logPanic(v)
+	// The handler is lost when the callback detached before it panicked; then there is nothing left to retire.
+	if h := s.handler; h != nil {
+		s.Retire()
+		failed(h, err)
+	}
+}

@@ -1,0 +1,238 @@
+package loop
+
+import (
+	"math/bits"
+	"time"
+)
+
+// TickLength is the resolution of a Wheel: deadlines are rounded up to it, so that one wake-up serves every stream
+// due within it. Shorter ticks cost wake-ups (tens of microseconds each in Go's scheduler), longer ones lateness.
+const TickLength = 4 * time.Millisecond
+
+// 4 levels of 256 slots: level 0 holds the next 256 ticks one by one (1 s), each further level 256 times as much, in
+// all 2^32 ticks (198 days). What lies beyond is put at the horizon and moved on when it gets there.
+const (
+	wheelBits   = 8
+	wheelSlots  = 1 << wheelBits
+	wheelMask   = wheelSlots - 1
+	wheelLevels = 4
+	horizon     = int64(1)<<(wheelBits*wheelLevels) - 1 // ticks
+)
+
+// Firer is what a Timer calls. Both methods run on the timer's loop and must not block.
+type Firer interface {
+	// Fire runs once per arming, at or after the deadline. It may arm and stop any timer of the loop, its own too.
+	Fire()
+	// Failed reports that Fire panicked. The timer is not armed.
+	Failed(err error)
+}
+
+// Timer is an entry of a Wheel, to be embedded in what it is for: arming and stopping allocate nothing. The zero
+// Timer with Firer set is ready. It must not be copied while it is armed. Loop goroutine only.
+type Timer struct {
+	Firer Firer
+
+	next *Timer
+	prev **Timer       // the pointer that points here; nil exactly when the timer is not armed
+	at   time.Duration // deadline on the loop's clock; valid while armed
+}
+
+// Armed reports whether the timer waits to fire.
+func (t *Timer) Armed() bool { return t.prev != nil }
+
+// At is the deadline on the loop's clock; meaningful only while Armed.
+func (t *Timer) At() time.Duration { return t.at }
+
+// Wheel is a hierarchical timer wheel. Arm and Stop are O(1); a timer is moved at most once per level on its way
+// down. It never reads the clock: time comes in with Advance. Timers of the same tick fire in no particular order.
+// Not safe for concurrent use.
+type Wheel struct {
+	hand   int64 // every slot of a tick <= hand has been emptied
+	count  int   // armed timers, those in due included
+	due    *Timer
+	slots  [wheelLevels][wheelSlots]*Timer
+	filled [wheelLevels][wheelSlots / 64]uint64 // bit set: the slot may hold timers (Stop leaves it set)
+}
+
+// Len is the number of armed timers.
+func (w *Wheel) Len() int { return w.count }
+
+// Arm sets t to fire at deadline at, on the clock of Advance; one that is armed already is moved. A deadline in the
+// past fires at the next tick.
+func (w *Wheel) Arm(t *Timer, at time.Duration) {
+	if t.prev != nil {
+		t.unlink()
+	} else {
+		w.count++
+	}
+	t.at = at
+	w.place(t)
+}
+
+// Stop disarms t. One that is not armed stays so.
+func (w *Wheel) Stop(t *Timer) {
+	if t.prev == nil {
+		return
+	}
+	t.unlink()
+	w.count--
+}
+
+// place links t into the slot of its deadline as seen from the hand.
+func (w *Wheel) place(t *Timer) {
+	tick := tickAfter(t.at)
+	if tick <= w.hand {
+		tick = w.hand + 1
+	}
+	if tick-w.hand > horizon {
+		tick = w.hand + horizon
+	}
+	// The level that can tell ticks apart at this distance. Going round past the hand is unambiguous: what a slot held
+	// for the hand's own round was moved down when the hand entered it.
+	level := (bits.Len64(uint64(tick-w.hand)) - 1) / wheelBits
+	slot := int(tick>>(level*wheelBits)) & wheelMask
+	t.link(&w.slots[level][slot])
+	w.filled[level][slot/64] |= 1 << (slot % 64)
+}
+
+// Next is the time at which Advance has work to do: the next tick with timers, or the next at which a higher level
+// must be emptied. ok is false when nothing is armed. It may be early (never late): an emptied slot is not forgotten
+// before the hand passes it.
+func (w *Wheel) Next() (at time.Duration, ok bool) {
+	if w.due != nil {
+		return time.Duration(w.hand) * TickLength, true
+	}
+	if w.count == 0 {
+		return 0, false
+	}
+	tick, ok := w.nextTick()
+	return time.Duration(tick) * TickLength, ok
+}
+
+// nextTick finds the first tick after the hand at which a slot has to be emptied, over all levels.
+func (w *Wheel) nextTick() (int64, bool) {
+	best, found := int64(0), false
+	for level := range wheelLevels {
+		shift := level * wheelBits
+		digit := int(w.hand>>shift) & wheelMask
+		ahead := w.nextFilled(level, digit)
+		if ahead == 0 {
+			continue
+		}
+		tick := (w.hand>>shift + int64(ahead)) << shift
+		if !found || tick < best {
+			best, found = tick, true
+		}
+		if level == 0 && digit+ahead < wheelSlots {
+			break // this round of level 0 ends before any higher level has to be emptied
+		}
+	}
+	return best, found
+}
+
+// nextFilled is how many slots after digit the next filled one of level is, going round once; 0: there is none.
+func (w *Wheel) nextFilled(level, digit int) int {
+	for step := 1; step <= wheelSlots; {
+		slot := (digit + step) & wheelMask
+		word := w.filled[level][slot/64] >> (slot % 64)
+		if word != 0 {
+			if n := step + bits.TrailingZeros64(word); n <= wheelSlots {
+				return n
+			}
+			return 0
+		}
+		step += 64 - slot%64
+	}
+	return 0
+}
+
+// Advance moves the hand to now and fires what is due, at most budget timers: the rest is kept, and Next says now.
+// It returns how many fired. call runs each one (it decides what a panic costs).
+func (w *Wheel) Advance(now time.Duration, budget int, call func(*Timer)) int {
+	target := int64(now / TickLength)
+	fired := w.fireDue(budget, call)
+	for fired < budget && w.hand < target {
+		tick, ok := w.nextTick()
+		if !ok || tick > target {
+			w.hand = target // nothing in between: slots passed over are empty
+			break
+		}
+		w.turnTo(tick)
+		fired += w.fireDue(budget-fired, call)
+	}
+	return fired
+}
+
+// turnTo sets the hand to tick, moves down what the higher levels hold for it, and takes its level 0 slot for due.
+func (w *Wheel) turnTo(tick int64) {
+	w.hand = tick
+	for level := wheelLevels - 1; level > 0; level-- {
+		shift := level * wheelBits
+		if tick&(1<<shift-1) != 0 {
+			continue // not at the start of a slot of this level
+		}
+		slot := int(tick>>shift) & wheelMask
+		for t := w.take(level, slot); t != nil; {
+			next := t.next
+			t.next, t.prev = nil, nil
+			if tickAfter(t.at) <= w.hand {
+				t.link(&w.due)
+			} else {
+				w.place(t)
+			}
+			t = next
+		}
+	}
+	for t := w.take(0, int(tick)&wheelMask); t != nil; {
+		next := t.next
+		t.link(&w.due)
+		t = next
+	}
+}
+
+// take empties a slot and gives its list.
+func (w *Wheel) take(level, slot int) *Timer {
+	w.filled[level][slot/64] &^= 1 << (slot % 64)
+	head := w.slots[level][slot]
+	w.slots[level][slot] = nil
+	return head
+}
+
+// fireDue fires from the due list. Each timer is unlinked before its call, so that a callback may arm or stop any
+// timer, those still due included.
+func (w *Wheel) fireDue(budget int, call func(*Timer)) int {
+	fired := 0
+	for w.due != nil && fired < budget {
+		t := w.due
+		t.unlink()
+		w.count--
+		fired++
+		call(t)
+	}
+	return fired
+}
+
+func (t *Timer) link(head **Timer) {
+	t.next = *head
+	t.prev = head
+	if t.next != nil {
+		t.next.prev = &t.next
+	}
+	*head = t
+}
+
+func (t *Timer) unlink() {
+	*t.prev = t.next
+	if t.next != nil {
+		t.next.prev = t.prev
+	}
+	t.next, t.prev = nil, nil
+}
+
+// tickAfter is the first tick at or after the time at.
+func tickAfter(at time.Duration) int64 {
+	return int64((at + TickLength - 1) / TickLength)
+}
+
+// tickEnd is when a timer with deadline at is due: at, rounded up to a tick.
+func tickEnd(at time.Duration) time.Duration { return time.Duration(tickAfter(at)) * TickLength }
