@@ -1,0 +1,256 @@
+package conn
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"streaming-daemon-go/loop"
+)
+
+// Why a Conn ended, as told to Owner.Ended; other causes are errors of the socket, wrapped.
+var (
+	ErrHangup       = errors.New("conn: client hung up")
+	ErrWriteTimeout = errors.New("conn: client took no bytes for the write timeout")
+	ErrEvicted      = errors.New("conn: evicted, too many bytes wait for all clients")
+	ErrInput        = errors.New("conn: client sent too much")
+	ErrPanic        = errors.New("conn: panic in a callback")
+)
+
+// Owner is told what becomes of its Conn. Every method runs on the Conn's loop and must not block. Paused may be called
+// from inside Flush; Ended and Released from inside Flush, Finish and Abort.
+type Owner interface {
+	// Paused: pending has reached the high watermark. Send less; Resumed follows, or Ended.
+	Paused()
+	// Resumed: pending is back at the low watermark.
+	Resumed()
+	// Ended, once: nil when the kernel has taken every byte up to Finish, else why not. Nothing more can be sent.
+	Ended(cause error)
+	// Released, once and last, after Ended: the descriptor is gone.
+	Released()
+}
+
+// Conn is one client socket, to be embedded in its owner. The zero Conn waits for Open. Loop goroutine only.
+type Conn struct {
+	source  loop.Source
+	shard   *Shard // immutable after Open
+	owner   Owner  // immutable after Open
+	out     *outbox
+	sent    uint64 // bytes that the kernel took
+	dropped uint32 // bytes that the client sent after the handoff
+	state   state
+}
+
+// Open takes fd, a connected stream socket, and starts to watch it. tcp says that it is a TCP socket (a Unix stream
+// socket has no TCP options). On an error the caller keeps fd and no Owner method is called.
+func (c *Conn) Open(sh *Shard, fd loop.FD, tcp bool, owner Owner) error {
+	if tcp {
+		if err := sh.cfg.Kernel.Setup(fd.Int(), sh.cfg.WriteTimeout); err != nil {
+			return err
+		}
+	}
+	c.shard, c.owner = sh, owner
+	if err := sh.cfg.Kernel.Attach(&c.source, sh.loop, fd, (*handler)(c)); err != nil {
+		c.shard, c.owner = nil, nil
+		return err
+	}
+	c.to(stateOpen)
+	sh.counts.open.Add(1)
+	return nil
+}
+
+// Sent is how many bytes the kernel has taken.
+func (c *Conn) Sent() uint64 { return c.sent }
+
+// Pending is how many bytes wait for the client.
+func (c *Conn) Pending() int {
+	if c.out == nil {
+		return 0
+	}
+	return c.out.pending
+}
+
+// StateName is the state in a word, for people.
+func (c *Conn) StateName() string { return c.state.String() }
+
+// Writable reports whether Queue is allowed: after Open and before Finish or Ended.
+func (c *Conn) Writable() bool { return c.state == stateOpen || c.state == statePaused }
+
+// IsPaused reports whether the owner should send less.
+func (c *Conn) IsPaused() bool { return c.state == statePaused }
+
+// Queue adds b to what waits, without a syscall: Flush follows in the same callback. b may wait in many outboxes at
+// once: nobody may write to it again.
+func (c *Conn) Queue(b []byte) {
+	c.mustBeWritable("Queue")
+	c.borrow()
+	c.out.add(b)
+}
+
+// QueueCopy is Queue for bytes that the caller uses again: they are copied.
+func (c *Conn) QueueCopy(b []byte) {
+	c.mustBeWritable("QueueCopy")
+	c.borrow()
+	c.out.addCopy(b)
+}
+
+// Discard forgets all that waits. Only while nothing of it was offered to the kernel.
+func (c *Conn) Discard() {
+	if c.sent > 0 || c.waiting() {
+		panic("conn: Discard of bytes that are under way")
+	}
+	c.giveBack()
+}
+
+func (c *Conn) mustBeWritable(what string) {
+	if !c.Writable() {
+		panic(fmt.Sprintf("conn: %s on a conn that is %v", what, c.state))
+	}
+}
+
+// Flush offers what waits to the kernel, unless it is known to take nothing now. A Conn that is over is left alone.
+func (c *Conn) Flush() {
+	if c.out == nil || !c.Writable() {
+		return
+	}
+	if !c.waiting() && !c.write() {
+		return
+	}
+	c.settle()
+	if c.state == stateOpen && (c.Pending() >= c.shard.cfg.High || c.turnSpent()) {
+		c.pause()
+	}
+}
+
+// Finish ends the stream: what waits is flushed, the write side shut, the client given a bounded time to read it.
+func (c *Conn) Finish() {
+	c.mustBeWritable("Finish")
+	if c.out != nil && !c.waiting() && !c.write() {
+		return
+	}
+	if c.Pending() > 0 {
+		c.to(stateFlushing)
+		c.settle()
+		return
+	}
+	c.linger()
+}
+
+// Abort ends it at once: Ended(cause) and Released follow before it returns, unless they were called before. reset
+// makes the kernel forget what it holds for the client (the client sees a reset, not an orderly end).
+func (c *Conn) Abort(cause error, reset bool) {
+	if c.state == stateNew || c.state == stateClosed {
+		return
+	}
+	if reset {
+		c.shard.cfg.Kernel.Reset(c.source.FD())
+	}
+	c.fail(cause)
+}
+
+// write sends what waits until it is gone or the kernel takes no more. It reports whether the Conn lives on.
+func (c *Conn) write() bool {
+	for range turnWrites {
+		if c.out.pending == 0 {
+			return true
+		}
+		n, err := c.out.send(c.source.FD(), c.shard.cfg.Kernel)
+		switch {
+		case err == nil:
+			c.advance(n)
+		case errors.Is(err, unix.EAGAIN):
+			return true
+		case errors.Is(err, unix.EPIPE), errors.Is(err, unix.ECONNRESET):
+			c.fail(ErrHangup)
+			return false
+		default:
+			c.fail(fmt.Errorf("conn: send: %w", err))
+			return false
+		}
+	}
+	return true
+}
+
+// advance takes n sent bytes off what waits.
+func (c *Conn) advance(n int) {
+	c.out.advance(n)
+	c.sent += uint64(n)
+	sh := c.shard
+	sh.counts.bytes.Add(uint64(n))
+	if sh.turnConn != c || sh.turnAt != sh.loop.Now() {
+		sh.turnConn, sh.turnAt, sh.turnSent = c, sh.loop.Now(), 0
+	}
+	sh.turnSent += n
+	if c.out.blocked {
+		sh.blocked.remove(c.out)
+		c.out.since = sh.loop.Now()
+		sh.blocked.push(c.out)
+	}
+}
+
+// turnSpent reports whether this Conn has had its share of the turn: the rest of it belongs to others.
+func (c *Conn) turnSpent() bool {
+	return c.shard.turnConn == c && c.shard.turnAt == c.shard.loop.Now() && c.shard.turnSent >= turnBytes
+}
+
+// settle brings the outbox, the write interest, the deadline and the budget in line with what waits.
+func (c *Conn) settle() {
+	sh := c.shard
+	if c.out.pending == 0 {
+		c.want(false)
+		c.giveBack()
+		return
+	}
+	if !c.out.blocked {
+		c.out.blocked = true
+		c.out.since = sh.loop.Now()
+		sh.blocked.push(c.out)
+		c.want(true)
+	}
+	c.out.account(sh)
+}
+
+// want asks for or leaves write readiness. A client that hung up gives ENOENT: its hangup is on its way.
+func (c *Conn) want(write bool) {
+	if err := c.source.Want(write); err != nil && !errors.Is(err, unix.ENOENT) {
+		panic(err)
+	}
+}
+
+// waiting reports whether the kernel has said that it takes nothing now: Writable comes when it does.
+func (c *Conn) waiting() bool { return c.out != nil && c.out.blocked }
+
+func (c *Conn) pause() {
+	c.to(statePaused)
+	c.want(true) // with nothing pending it was the turn that ran out: writable at once, in the next one
+	c.owner.Paused()
+}
+
+// linger shuts the write side and waits for the client to close. A close over unread bytes would send a reset, and
+// the client would lose the tail of what it has not read yet, even after the last event (P-12).
+func (c *Conn) linger() {
+	if err := c.shard.cfg.Kernel.ShutdownWrite(c.source.FD()); err != nil {
+		c.fail(ErrHangup) // ENOTCONN: reset by the client meanwhile
+		return
+	}
+	if c.out != nil {
+		c.settle()
+	}
+	c.want(false)
+	c.to(stateLingering)
+	c.dropped = 0
+	c.owner.Ended(nil)
+}
+
+// fail ends the Conn now.
+func (c *Conn) fail(cause error) {
+	over := c.state == stateLingering
+	c.to(stateClosed)
+	c.shard.cfg.Kernel.Retire(&c.source)
+	c.shard.counts.open.Add(-1)
+	if !over {
+		c.owner.Ended(cause)
+	}
+	c.owner.Released()
+}

@@ -1,0 +1,187 @@
+package conn
+
+import "streaming-daemon-go/loop"
+
+// outbox holds what waits for one client. A Conn borrows one from its shard for as long as something waits (and while
+// it lingers, for the place in the shard's list), so that an idle client costs none. Loop goroutine only.
+type outbox struct {
+	conn      *Conn
+	pieces    [][]byte // what waits, from first on; immutable bytes, or parts of copies
+	first     int
+	copies    []byte // owns what QueueCopy was given
+	pending   int    // bytes in pieces
+	accounted int    // bytes of pending that the budget knows of
+
+	blocked bool   // true exactly while in shard.blocked: the kernel has said that it takes nothing now
+	since   timeAt // when the kernel last took a byte (or the wait began); since lingering
+	prev    *outbox
+	next    *outbox
+}
+
+// copiesKept bounds the buffer that an outbox takes back to the pool.
+const copiesKept = 4 << 10 // bytes
+
+// piecesKept bounds the piece list likewise (24 bytes each).
+const piecesKept = 128
+
+func (o *outbox) add(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	o.pieces = append(o.pieces, b)
+	o.pending += len(b)
+}
+
+// addCopy appends b to the copies. When those move, earlier pieces keep the old array alive: they stay valid.
+func (o *outbox) addCopy(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	start := len(o.copies)
+	o.copies = append(o.copies, b...)
+	o.add(o.copies[start:len(o.copies):len(o.copies)])
+}
+
+// send offers the first pieces to the kernel in one call and says how many bytes it took.
+func (o *outbox) send(fd int, k Kernel) (int, error) {
+	if waiting := o.pieces[o.first:]; len(waiting) > 1 {
+		return k.Sendv(fd, waiting)
+	}
+	return k.Send(fd, o.pieces[o.first])
+}
+
+// advance takes n sent bytes off the front: a short write ends inside a piece.
+func (o *outbox) advance(n int) {
+	o.pending -= n
+	for n > 0 {
+		p := o.pieces[o.first]
+		if n < len(p) {
+			o.pieces[o.first] = p[n:]
+			return
+		}
+		n -= len(p)
+		o.pieces[o.first] = nil // the bytes may be the last reference to an event
+		o.first++
+	}
+	if o.first == len(o.pieces) {
+		o.pieces, o.first, o.copies = o.pieces[:0], 0, o.copies[:0]
+	}
+}
+
+// account tells the budget what has changed since the last time.
+func (o *outbox) account(sh *Shard) {
+	if delta := o.pending - o.accounted; delta != 0 {
+		o.accounted = o.pending
+		sh.budget.add(sh, int64(delta))
+	}
+}
+
+// borrow gives c an outbox if it has none.
+func (c *Conn) borrow() {
+	if c.out != nil {
+		return
+	}
+	sh := c.shard
+	o := sh.free
+	if o == nil {
+		o = &outbox{}
+	} else {
+		sh.free, o.next = o.next, nil
+		sh.freeLen--
+	}
+	o.conn = c
+	c.out = o
+}
+
+// giveBack returns the outbox, with what it still holds.
+func (c *Conn) giveBack() {
+	o, sh := c.out, c.shard
+	if o == nil {
+		return
+	}
+	if o.blocked {
+		sh.blocked.remove(o)
+		o.blocked = false
+	}
+	o.pending = 0
+	o.account(sh)
+	clear(o.pieces)
+	c.out = nil
+	if sh.freeLen >= outboxesKept {
+		return
+	}
+	if cap(o.copies) > copiesKept {
+		o.copies = nil
+	}
+	if cap(o.pieces) > piecesKept {
+		o.pieces = nil
+	}
+	*o = outbox{pieces: o.pieces[:0], copies: o.copies[:0], next: sh.free}
+	sh.free = o
+	sh.freeLen++
+}
+
+// waitList is a list of outboxes in the order of their since, so that one timer per shard serves every client: the
+// first one is the next to run out of time, and the slowest. Loop goroutine only.
+type waitList struct {
+	loop        *loop.Loop
+	timer       loop.Timer
+	timeout     func() timeAt   // may change at run time
+	expire      func(o *outbox) // must take o off the list
+	first, last *outbox
+}
+
+// init makes w ready; it is the timer's Firer.
+func (w *waitList) init(l *loop.Loop, timeout func() timeAt, expire func(*outbox)) {
+	w.loop, w.timeout, w.expire = l, timeout, expire
+	w.timer.Firer = w
+}
+
+// push adds o, whose since is now, at the end. A timer that is armed for an earlier client is left alone.
+func (w *waitList) push(o *outbox) {
+	o.prev, o.next = w.last, nil
+	if w.last != nil {
+		w.last.next = o
+	} else {
+		w.first = o
+	}
+	w.last = o
+	if !w.timer.Armed() {
+		w.loop.Arm(&w.timer, w.first.since+w.timeout())
+	}
+}
+
+func (w *waitList) remove(o *outbox) {
+	if o.prev != nil {
+		o.prev.next = o.next
+	} else {
+		w.first = o.next
+	}
+	if o.next != nil {
+		o.next.prev = o.prev
+	} else {
+		w.last = o.prev
+	}
+	o.prev, o.next = nil, nil
+}
+
+// Fire expires whoever has run out of time and arms for the next one. Not more than expireTurn at once: the rest
+// follows at the next tick.
+func (w *waitList) Fire() {
+	for range expireTurn {
+		if w.first == nil || w.first.since+w.timeout() > w.loop.Now() {
+			break
+		}
+		w.expire(w.first)
+	}
+	if w.first != nil {
+		w.loop.Arm(&w.timer, w.first.since+w.timeout())
+	}
+}
+
+// Failed: an owner panicked while its client was expired. The others still need their deadline.
+func (w *waitList) Failed(error) {
+	if w.first != nil {
+		w.loop.Arm(&w.timer, w.loop.Now())
+	}
+}
