@@ -1,0 +1,36 @@
+package metrics_test
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The package is a leaf: it knows no other package of the module, and what it
+// needs from outside is the one library, with that library's own needs.
+func TestImports(t *testing.T) {
+	list := func(args ...string) []string {
+		cmd := exec.CommandContext(t.Context(), "go", append([]string{"list"}, args...)...)
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("go list %v: %v", args, err)
+		}
+		return strings.Fields(string(out))
+	}
+	const self, library = "streaming-daemon-go/metrics", "github.com/VictoriaMetrics/metrics"
+	var outside []string
+	for _, path := range list("-f", `{{join .Imports "\n"}}`, ".") {
+		if first, _, _ := strings.Cut(path, "/"); strings.Contains(first, ".") || first == "streaming-daemon-go" {
+			outside = append(outside, path)
+		}
+	}
+	if !slices.Equal(outside, []string{library}) {
+		t.Errorf("imports %v, want the standard library and %s", outside, library)
+	}
+	for _, path := range list("-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", ".") {
+		if path != self && path != library && !strings.HasPrefix(path, "github.com/valyala/") && !strings.HasPrefix(path, "golang.org/x/sys/") {
+			t.Errorf("depends on %s", path)
+		}
+	}
+}
