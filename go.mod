@@ -3,6 +3,7 @@ module streaming-daemon-go
 go 1.26.0
 
 require (
+	github.com/HdrHistogram/hdrhistogram-go v1.4.0
 	github.com/VictoriaMetrics/metrics v1.42.0
 	github.com/cloudwego/netpoll v0.7.2
 	golang.org/x/sys v0.49.0
