@@ -75,17 +75,31 @@ func TestParserSize(t *testing.T) {
 // Goal: one large event does not cost its memory until the stream ends. Method:
 // the next event that needs the same buffers has to allocate them anew.
 func TestParserGivesLargeBuffersBack(t *testing.T) {
-	large := []byte("data: " + strings.Repeat("x", 500<<10) + "\ndata: y\n\n")
-	var p sse.Parser
-	emitted := 0
-	run := func() {
-		p.Feed(large[:100], func(sse.Event) { emitted++ })
-		p.Feed(large[100:], func(sse.Event) { emitted++ })
-	}
-	if n := testing.AllocsPerRun(5, run); n < 2 { // held and joined
-		t.Errorf("%v allocations: a buffer of 500 KiB was kept", n)
-	}
-	if emitted != 6 {
-		t.Errorf("%d events", emitted)
+	long := "data: " + strings.Repeat("x", 500<<10) + "\n"
+	for _, tt := range []struct {
+		name   string
+		pieces []string
+	}{
+		{"held", []string{long[:100], long[100:] + "\n"}},
+		{"joined", []string{long + "data: y\n\n"}},
+	} {
+		var pieces [][]byte
+		for _, piece := range tt.pieces {
+			pieces = append(pieces, []byte(piece))
+		}
+		var p sse.Parser
+		emitted := 0
+		emit := func(sse.Event) { emitted++ }
+		n := testing.AllocsPerRun(5, func() {
+			for _, piece := range pieces {
+				p.Feed(piece, emit)
+			}
+		})
+		if n == 0 {
+			t.Errorf("%s: no allocation: a buffer of 500 KiB was kept", tt.name)
+		}
+		if emitted != 6 {
+			t.Errorf("%s: %d events", tt.name, emitted)
+		}
 	}
 }

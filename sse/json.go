@@ -34,7 +34,7 @@ func AppendJSONString(dst []byte, s string) []byte {
 			continue
 		}
 		r, size := utf8.DecodeRuneInString(s[i:])
-		invalid := r == utf8.RuneError && size == 1 // U+FFFD itself has size 3
+		invalid := r == utf8.RuneError // or U+FFFD itself, which comes out the same
 		if invalid || r == '\u2028' || r == '\u2029' {
 			dst = append(dst, s[copied:i]...)
 			switch {

@@ -36,13 +36,6 @@ func (s *lineScanner) next() (line []byte, ended bool) {
 	return line, true
 }
 
-// atCR reports whether the last line ended in the CR that is the last byte: an
-// LF at the start of what comes next belongs to it.
-func (s *lineScanner) atCR() bool {
-	n := len(s.b)
-	return n > 0 && s.pos == n && s.b[n-1] == '\r'
-}
-
 func (s *lineScanner) find(c byte) int {
 	if i := bytes.IndexByte(s.b[s.pos:], c); i >= 0 {
 		return s.pos + i

@@ -88,7 +88,7 @@ func (p *Parser) Feed(b []byte, emit func(Event)) error {
 		p.tooLarge = true
 		return ErrEventTooLarge
 	}
-	p.afterCR = s.atCR()
+	p.afterCR = len(b) > 0 && b[len(b)-1] == '\r'
 	return nil
 }
 
@@ -220,7 +220,7 @@ func (p *Parser) add(blk *block, line []byte) {
 		default:
 			p.joined = append(p.joined, '\n')
 			p.joined = append(p.joined, value...)
-			blk.data = p.joined[:len(p.joined):len(p.joined)]
+			blk.data = p.joined
 		}
 		blk.dataLines++
 	case "event":
@@ -247,7 +247,7 @@ func (p *Parser) dispatch(blk *block, emit func(Event)) {
 	}
 	if blk.dataLines > 0 {
 		emit(Event{
-			ID:    p.lastID[:len(p.lastID):len(p.lastID)],
+			ID:    p.lastID,
 			Name:  blk.name,
 			Data:  blk.data,
 			HasID: blk.hasID,
