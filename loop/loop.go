@@ -100,7 +100,7 @@ func (l *Loop) Clock() time.Duration { return time.Since(l.epoch) }
 func (l *Loop) Lag() LagCounts { return l.lag.read() }
 
 // Sources is how many descriptors are attached. Loop goroutine only.
-func (l *Loop) Sources() int { return len(l.sources) - 1 } // without our own timerfd
+func (l *Loop) Sources() int { return max(0, len(l.sources)-1) } // without our own timerfd, which goes at Close
 
 // Each calls f with the handler of each attached source. f may retire that source and no other. Loop goroutine only.
 func (l *Loop) Each(f func(Handler)) {
@@ -119,7 +119,7 @@ func (l *Loop) Arm(t *Timer, at time.Duration) { l.wheel.Arm(t, max(at, l.now)) 
 func (l *Loop) Stop(t *Timer) { l.wheel.Stop(t) }
 
 // Post queues f for the next turn. Any goroutine may call it; f runs on the loop and must not block. After Close it
-// gives ErrClosed and f never runs.
+// gives ErrClosed and f never runs; nil promises that f runs, during a Close too (where Attach gives ErrClosed).
 func (l *Loop) Post(f func()) error {
 	l.mu.Lock()
 	if l.closed {
@@ -165,13 +165,14 @@ func (l *Loop) turn(dispatch func() bool) bool {
 		return true
 	}
 	l.runPosted()
-	l.now = l.Clock()
-	l.fireTimers()
-	l.sweep()
 	if l.closing {
+		l.sweep()
 		l.shut()
 		return false // Wait reads the close from the eventfd in the next batch
 	}
+	l.now = l.Clock()
+	l.fireTimers()
+	l.sweep()
 	l.setAlarm()
 	return false
 }
@@ -219,6 +220,7 @@ func (l *Loop) fireTimer(t *Timer) {
 	l.lateBy = max(l.lateBy, l.now-tickEnd(t.at))
 	defer func() {
 		if v := recover(); v != nil {
+			l.wheel.Stop(t) // it may have armed itself again before it panicked
 			failed(t.Firer, logPanic(v))
 		}
 	}()
@@ -243,7 +245,7 @@ func (l *Loop) sweep() {
 
 func (l *Loop) freeOperator(op *netpoll.FDOperator) { l.poll.Free(op) }
 
-// shut takes the loop out of service and closes the poll, once.
+// shut takes the loop out of service, runs what was posted until then, and closes the poll, once.
 func (l *Loop) shut() {
 	l.mu.Lock()
 	again := l.closed
@@ -252,6 +254,7 @@ func (l *Loop) shut() {
 	if again {
 		return
 	}
+	l.runPosted()              // posted after this turn looked, and accepted: it may own a descriptor that it must close
 	for l.posters.Load() > 0 { // a wake after the close would be written to a number that somebody else has by then
 		runtime.Gosched()
 	}

@@ -44,10 +44,15 @@ func newPoll(around func(dispatch func() bool) bool) (netpoll.Poll, error) {
 
 	// Wait doubles its batch on each full one, up to 131,072 slots with 1.3 KB of buffers each, which only netpoll's
 	// own connections use: a storm of 9,000 hangups left 1,341 bytes per stream behind. We keep one small batch.
+	other := func(field string, t reflect.Type) error {
+		_ = unix.Close(epollFD)
+		_ = unix.Close(wakeFD)
+		return errNetpollLayout(field, t)
+	}
 	reset := p.FieldByName("Reset")
 	resetOnce, ok := reset.Interface().(func(size, caps int))
 	if !ok {
-		return nil, errNetpollLayout("Reset", reset.Type())
+		return nil, other("Reset", reset.Type())
 	}
 	var once sync.Once
 	reset.Set(reflect.ValueOf(func(int, int) { once.Do(func() { resetOnce(batchSlots, 0) }) }))
@@ -56,7 +61,7 @@ func newPoll(around func(dispatch func() bool) bool) (netpoll.Poll, error) {
 	handler := p.FieldByName("Handler")
 	if t := handler.Type(); t.Kind() != reflect.Func || t.NumIn() != 1 || t.NumOut() != 1 ||
 		t.In(0).Kind() != reflect.Slice || t.Out(0).Kind() != reflect.Bool || t.IsVariadic() {
-		return nil, errNetpollLayout("Handler", t)
+		return nil, other("Handler", t)
 	}
 	field := (*batchFunc)(unsafe.Pointer(handler.Addr().Pointer()))
 	inner := *field

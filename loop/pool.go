@@ -33,7 +33,7 @@ func NewPool(n int) (*Pool, error) {
 func (p *Pool) Loops() []*Loop { return p.loops }
 
 // Close stops every loop and waits: functions posted before still run, descriptors that are still attached are
-// closed without a callback. It leaves no goroutine and no descriptor. Twice is safe; not from a loop's goroutine.
+// closed without a callback, armed timers do not fire. It leaves no goroutine and no descriptor. Twice is safe; not from a loop's goroutine.
 func (p *Pool) Close() {
 	for _, l := range p.loops {
 		l.close()

@@ -20,7 +20,7 @@ type Handler interface {
 	// Hangup: the far end is gone (or the socket failed) and Readable did not find it out. The source has left
 	// epoll; the handler still owns it and retires it.
 	Hangup()
-	// Failed: a callback of this handler panicked. The source is already retired.
+	// Failed: a callback of this handler panicked. The source is already retired, by us or by the callback itself.
 	Failed(err error)
 }
 
@@ -44,6 +44,9 @@ var errPanic = errors.New("panic in a callback")
 func (s *Source) Attach(l *Loop, fd FD, h Handler) error {
 	if s.op != nil {
 		panic("loop: Attach of an attached source")
+	}
+	if l.closing { // what is attached now, nobody would close
+		return ErrClosed
 	}
 	op := l.poll.Alloc() // its cache keeps operators alive: epoll holds a pointer that the garbage collector cannot see
 	op.FD = fd.Int()
@@ -106,6 +109,8 @@ func (s *Source) Detach() FD {
 		panic(fmt.Sprintf("loop: epoll_ctl del of %d: %v", fd.Int(), err))
 	}
 	s.op.OnHup = nil // netpoll reads it after OnRead, skips nil, and would otherwise report this very detach
+	// This batch may still hold readiness of the operator, and the source be attached anew by the time netpoll gets there.
+	s.op.OnRead, s.op.OnWrite = ignore, ignore
 	l.retiredOps = append(l.retiredOps, s.op)
 	last := l.sources[len(l.sources)-1]
 	l.sources[s.index] = last
@@ -125,16 +130,14 @@ func (s *Source) Retire() {
 }
 
 func (s *Source) onRead(netpoll.Poll) error {
-	if s.op != nil { // an earlier callback of the batch may have retired it
-		defer s.recovered()
-		s.handler.Readable()
-	}
+	defer s.recovered(s.handler)
+	s.handler.Readable()
 	return nil
 }
 
 func (s *Source) onWrite(netpoll.Poll) error {
-	if s.op != nil && s.want {
-		defer s.recovered()
+	if s.want { // an earlier callback of the batch may have turned it off
+		defer s.recovered(s.handler)
 		s.handler.Writable()
 	}
 	return nil
@@ -142,21 +145,22 @@ func (s *Source) onWrite(netpoll.Poll) error {
 
 func (s *Source) hungUp(gen uint32) {
 	if s.op != nil && s.gen == gen {
-		defer s.recovered()
+		defer s.recovered(s.handler)
 		s.handler.Hangup()
 	}
 }
 
-// recovered is deferred around each callback: a panic costs this source only.
-func (s *Source) recovered() {
+// ignore stands in for the callbacks of a detached operator: netpoll logs a nil one as a bug.
+func ignore(netpoll.Poll) error { return nil }
+
+// recovered is deferred around each callback of h: a panic costs this source only. h is told even when the callback
+// retired the source before it panicked, or what h counts would stay counted.
+func (s *Source) recovered(h Handler) {
 	v := recover()
 	if v == nil {
 		return
 	}
 	err := logPanic(v)
-	// The handler is lost when the callback detached before it panicked; then there is nothing left to retire.
-	if h := s.handler; h != nil {
-		s.Retire()
-		failed(h, err)
-	}
+	s.Retire()
+	failed(h, err)
 }

@@ -51,7 +51,7 @@ type Wheel struct {
 	count  int   // armed timers, those in due included
 	due    *Timer
 	slots  [wheelLevels][wheelSlots]*Timer
-	filled [wheelLevels][wheelSlots / 64]uint64 // bit set: the slot may hold timers (Stop leaves it set)
+	filled [wheelLevels][wheelSlots / 64]uint64 // bit set: the slot may hold timers (Stop leaves it set, nextFilled clears it)
 }
 
 // Len is the number of armed timers.
@@ -96,8 +96,8 @@ func (w *Wheel) place(t *Timer) {
 }
 
 // Next is the time at which Advance has work to do: the next tick with timers, or the next at which a higher level
-// must be emptied. ok is false when nothing is armed. It may be early (never late): an emptied slot is not forgotten
-// before the hand passes it.
+// must be emptied. ok is false when nothing is armed. It may be early (never late): what a higher level holds may be
+// due up to one of that level's slots later.
 func (w *Wheel) Next() (at time.Duration, ok bool) {
 	if w.due != nil {
 		return time.Duration(w.hand) * TickLength, true
@@ -130,18 +130,25 @@ func (w *Wheel) nextTick() (int64, bool) {
 	return best, found
 }
 
-// nextFilled is how many slots after digit the next filled one of level is, going round once; 0: there is none.
+// nextFilled is how many slots after digit the next filled one of level is, going round once; 0: there is none. It
+// forgets the slots that Stop emptied: a timeout that is stopped in time, as nearly all are, wakes nobody.
 func (w *Wheel) nextFilled(level, digit int) int {
 	for step := 1; step <= wheelSlots; {
 		slot := (digit + step) & wheelMask
 		word := w.filled[level][slot/64] >> (slot % 64)
-		if word != 0 {
-			if n := step + bits.TrailingZeros64(word); n <= wheelSlots {
-				return n
-			}
-			return 0
+		if word == 0 {
+			step += 64 - slot%64
+			continue
 		}
-		step += 64 - slot%64
+		step += bits.TrailingZeros64(word)
+		if step > wheelSlots {
+			break
+		}
+		slot = (digit + step) & wheelMask
+		if w.slots[level][slot] != nil {
+			return step
+		}
+		w.filled[level][slot/64] &^= 1 << (slot % 64)
 	}
 	return 0
 }
@@ -229,9 +236,13 @@ func (t *Timer) unlink() {
 	t.next, t.prev = nil, nil
 }
 
-// tickAfter is the first tick at or after the time at.
+// tickAfter is the first tick at or after the time at, which may be the largest there is.
 func tickAfter(at time.Duration) int64 {
-	return int64((at + TickLength - 1) / TickLength)
+	tick := int64(at / TickLength)
+	if at%TickLength > 0 {
+		tick++
+	}
+	return tick
 }
 
 // tickEnd is when a timer with deadline at is due: at, rounded up to a tick.
