@@ -254,3 +254,17 @@ func (c *Conn) fail(cause error) {
 	}
 	c.owner.Released()
 }
+
+// Full reports whether enough waits for one send call: a caller that queues on should Flush first.
+func (c *Conn) Full() bool {
+	return c.out != nil && (len(c.out.pieces)-c.out.first >= loop.SendvMax || c.out.pending >= c.shard.cfg.High)
+}
+
+// OwnerOf gives the owner of the Conn behind a handler of Loop.Each; ok is false when it is not a Conn's.
+func OwnerOf(h loop.Handler) (owner Owner, ok bool) {
+	c, ok := h.(*handler)
+	if !ok {
+		return nil, false
+	}
+	return c.owner, true
+}

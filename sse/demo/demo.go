@@ -1,0 +1,171 @@
+package demo
+
+import (
+	"strings"
+	"time"
+	"unicode"
+
+	"streaming-daemon-go/fdrecv"
+	"streaming-daemon-go/loop"
+	"streaming-daemon-go/sse"
+	"streaming-daemon-go/sse/stream"
+)
+
+// promptMax is where a prompt is cut, in characters.
+const promptMax = 100
+
+// The texts before a prompt, and in place of one.
+const (
+	greeting = "Hello! You said: "
+	noPrompt = "Hello! You sent no prompt."
+)
+
+// Message is the event of a load test, as it goes over the wire.
+const Message = `data: {"content":"The quick brown fox jumps over the lazy"}` + "\n\n"
+
+var message = []byte(Message)
+
+// Options are the settings of the backend.
+type Options struct {
+	Delay    time.Duration // between events; 0: as fast as the client reads
+	Messages int           // 0: greet and repeat the prompt
+}
+
+// Maker gives the backend's maker.
+func Maker(o Options) stream.Maker {
+	if o.Messages > 0 {
+		return func(*loop.Loop) stream.Backend { return &messages{delay: o.Delay, left: o.Messages} }
+	}
+	return func(*loop.Loop) stream.Backend { return &words{delay: o.Delay} }
+}
+
+// schedule says when the next event is due after one that was due at due: on a fixed grid, so that lateness does not
+// add up. Whoever fell behind by more than one event goes on from now.
+func schedule(out *stream.Stream, due, delay time.Duration) {
+	out.WakeAt(max(due+delay, out.Now()))
+}
+
+// messages sends the same event again and again.
+type messages struct {
+	out   *stream.Stream
+	delay time.Duration
+	left  int
+}
+
+func (m *messages) Start(_ fdrecv.Payload, out *stream.Stream) error {
+	m.out = out
+	m.Wake(out.Now())
+	return nil
+}
+
+func (m *messages) Wake(due time.Duration) {
+	for {
+		more := m.out.Send(message)
+		if m.left--; m.left == 0 {
+			m.out.End(nil)
+			return
+		}
+		if m.delay > 0 {
+			schedule(m.out, due, m.delay)
+			return
+		}
+		if !more {
+			return // Resume goes on
+		}
+	}
+}
+
+// Pause needs nothing: with a delay, the client may be evicted; without, Wake has stopped by itself.
+func (m *messages) Pause() {
+	if m.delay > 0 {
+		m.out.WakeAt(0)
+	}
+}
+func (m *messages) Resume()    { m.Wake(m.out.Now()) }
+func (m *messages) Drain()     {} // it ends by itself
+func (m *messages) Stop(error) {}
+
+// words sends a text a word at a time.
+type words struct {
+	out    *stream.Stream
+	delay  time.Duration
+	prompt string
+	rest   string // of the text under way: first the greeting, then prompt
+}
+
+func (w *words) Start(p fdrecv.Payload, out *stream.Stream) error {
+	w.out = out
+	w.prompt, w.rest = strings.Clone(cut(p.Prompt)), greeting // a clone: the payload is not kept
+	if w.prompt == "" {
+		w.rest = noPrompt
+	}
+	w.Wake(out.Now())
+	return nil
+}
+
+func (w *words) Wake(due time.Duration) {
+	for {
+		more := w.send(w.next())
+		if w.rest == "" && w.prompt == "" {
+			w.out.End(nil)
+			return
+		}
+		if w.delay > 0 {
+			schedule(w.out, due, w.delay)
+			return
+		}
+		if !more {
+			return // Resume goes on
+		}
+	}
+}
+
+func (w *words) send(word string) bool {
+	b := sse.AppendContent(w.out.Buffer(), word)
+	w.out.KeepBuffer(b)
+	return w.out.SendCopy(b)
+}
+
+// next takes the next word off the text, with the space in front of it.
+func (w *words) next() string {
+	n := wordLen(w.rest)
+	word := w.rest[:n]
+	w.rest = w.rest[n:]
+	if w.rest == " " || w.rest == "" { // the end of the greeting: its last space belongs to the prompt's first word
+		w.rest, w.prompt = w.rest+w.prompt, ""
+	}
+	return word
+}
+
+func (w *words) Pause() {
+	if w.delay > 0 {
+		w.out.WakeAt(0)
+	}
+}
+func (w *words) Resume()    { w.Wake(w.out.Now()) }
+func (w *words) Drain()     {} // it ends by itself
+func (w *words) Stop(error) {}
+
+// wordLen is the length in bytes of the white space at the start of text and the word behind it.
+func wordLen(text string) int {
+	inWord := false
+	for i, r := range text {
+		space := unicode.IsSpace(r)
+		if space && inWord {
+			return i
+		}
+		inWord = inWord || !space
+	}
+	return len(text)
+}
+
+// cut shortens a prompt to promptMax characters.
+func cut(prompt string) string {
+	n := 0
+	for i := range prompt {
+		if n++; n > promptMax {
+			return prompt[:i]
+		}
+	}
+	return prompt
+}

@@ -1,0 +1,140 @@
+package stream
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"streaming-daemon-go/conn"
+	"streaming-daemon-go/fdrecv"
+	"streaming-daemon-go/loop"
+	"streaming-daemon-go/sse"
+)
+
+// scratchMax bounds the scratch buffer that a loop keeps.
+const scratchMax = 64 << 10 // bytes
+
+// shard is what the streams of one loop share.
+type shard struct {
+	server *Server     // immutable
+	loop   *loop.Loop  // immutable
+	conns  *conn.Shard // immutable
+
+	// owned by the loop
+	scratch                      []byte
+	starting                     []sse.Header // response headers of the stream whose Start is under way
+	draining                     bool
+	headerLog, panicLog, openLog logLimit
+
+	load   atomic.Int64 // streams placed here that are not released yet, those still on their way included
+	counts counts
+}
+
+// counts has one writer, the loop, and any number of readers.
+type counts struct {
+	active atomic.Int64  // streams that have begun and not ended
+	events atomic.Uint64 // events sent
+}
+
+// open begins the stream of an admitted handoff. Loop goroutine only; it takes h.Client.
+func (sh *shard) open(h fdrecv.Handoff) {
+	s := &Stream{shard: sh, accepted: h.AcceptedAt}
+	s.timer.Firer = (*alarm)(s)
+	if h.HeadSent {
+		s.flags |= bodyOnly
+	}
+	if err := s.conn.Open(sh.conns, h.Client, h.ClientAddr.IsValid(), (*owner)(s)); err != nil {
+		_ = h.Client.Close()
+		sh.server.released(sh)
+		sh.openFailed(err)
+		return
+	}
+	sh.counts.active.Add(1)
+	sh.server.notePeak()
+	s.start(h.Payload, sh.checkHeaders(h.Payload))
+}
+
+// ended counts a stream that is over. Its conn may linger.
+func (sh *shard) ended(s *Stream) {
+	sh.counts.active.Add(-1)
+	sh.server.active.Add(-1)
+	cause := s.cause()
+	if errors.Is(cause, ErrCut) {
+		sh.server.cut.Add(1)
+	}
+	if f := sh.server.cfg.Ended; f != nil {
+		f(End{Duration: sh.loop.Clock() - s.accepted, Events: uint64(s.events), Bytes: s.conn.Sent(), Cause: cause})
+	}
+}
+
+func (sh *shard) observeFirstByte(d time.Duration) {
+	if f := sh.server.cfg.FirstByte; f != nil {
+		f(d)
+	}
+}
+
+// refuse answers a client that gets no stream. Loop goroutine only; it takes h.Client. headers are checked here.
+func (sh *shard) refuse(h fdrecv.Handoff, r Refusal, encode encoder) {
+	rej := &rejection{shard: sh}
+	if err := rej.conn.Open(sh.conns, h.Client, h.ClientAddr.IsValid(), rej); err != nil {
+		_ = h.Client.Close()
+		sh.server.rejecting.Add(-1)
+		sh.openFailed(err)
+		return
+	}
+	sh.scratch = encode(sh.scratch[:0], r, sh.checkHeaders(h.Payload), h.HeadSent)
+	rej.conn.QueueCopy(sh.scratch)
+	rej.conn.Finish()
+}
+
+// checkHeaders gives the response headers of a payload without the bad ones.
+func (sh *shard) checkHeaders(p fdrecv.Payload) []sse.Header {
+	if len(p.ResponseHeaders) == 0 {
+		return nil
+	}
+	good := make([]sse.Header, 0, len(p.ResponseHeaders))
+	for _, f := range p.ResponseHeaders {
+		h := sse.Header{Name: f.Name, Value: f.Value}
+		if err := sse.CheckHeader(h); err != nil {
+			if n, ok := sh.headerLog.allow(sh.loop.Now()); ok {
+				sh.server.cfg.Log.Warn("a response header of the payload was dropped", "name", f.Name, "error", err,
+					"request_id", p.RequestID, "more_since_last_line", n)
+			}
+			continue
+		}
+		good = append(good, h)
+	}
+	return good
+}
+
+func (sh *shard) logPanic(v any, stack []byte) {
+	if n, ok := sh.panicLog.allow(sh.loop.Now()); ok {
+		sh.server.cfg.Log.Error("panic in a backend: its stream is ended", "panic", v, "stack", string(stack),
+			"more_since_last_line", n)
+	}
+}
+
+func (sh *shard) openFailed(err error) {
+	if f := sh.server.cfg.OpenFailed; f != nil {
+		f(err)
+	}
+	if n, ok := sh.openLog.allow(sh.loop.Now()); ok {
+		sh.server.cfg.Log.Error("a client was lost: its socket could not be taken over", "error", err, "more_since_last_line", n)
+	}
+}
+
+// logLimit lets one line a second through. Loop goroutine only.
+type logLimit struct {
+	next     time.Duration // loop clock
+	withheld int
+}
+
+// allow reports whether a line may be written at time now, and how many were withheld since the last one.
+func (l *logLimit) allow(now time.Duration) (withheld int, ok bool) {
+	if now < l.next {
+		l.withheld++
+		return 0, false
+	}
+	withheld, l.withheld, l.next = l.withheld, 0, now+time.Second
+	return withheld, true
+}
