@@ -54,3 +54,10 @@ type Lag struct{ lag }
 
 func (l *Lag) Observe(d time.Duration) { l.observe(d) }
 func (l *Lag) Read() LagCounts         { return l.read() }
+
+// Posted is how many posted functions wait. Any goroutine.
+func Posted(l *Loop) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.posted)
+}

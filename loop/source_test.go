@@ -66,6 +66,9 @@ func TestWritable(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := newLoop(t)
 			near, far := pair(t)
+			if err := loop.SetInt(near.Int(), unix.SOL_SOCKET, unix.SO_SNDBUF, 32<<10); err != nil {
+				t.Fatal(err)
+			}
 			full := make(chan int, 1)
 			again := make(chan struct{})
 			p := &probe{onWritable: func(p *probe) {
