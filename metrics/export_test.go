@@ -6,17 +6,24 @@ import (
 	"time"
 )
 
-// ShortLimits are limits that a test can run into.
+// ShortLimits are limits that a test can run into; 0 leaves one as it is.
 type ShortLimits struct {
-	HeaderRead time.Duration
-	Conns      int
+	HeaderRead, Read, Write, Idle time.Duration
+	Conns                         int
 }
 
 // ListenShort is Listen with some limits made short.
 func ListenShort(addr string, h http.Handler, log *slog.Logger, short ShortLimits) (*Server, error) {
 	lim := serverLimits
-	if short.HeaderRead > 0 {
-		lim.headerRead = short.HeaderRead
+	for _, l := range []struct{ from, to *time.Duration }{
+		{&short.HeaderRead, &lim.headerRead},
+		{&short.Read, &lim.read},
+		{&short.Write, &lim.write},
+		{&short.Idle, &lim.idle},
+	} {
+		if *l.from > 0 {
+			*l.to = *l.from
+		}
 	}
 	if short.Conns > 0 {
 		lim.conns = short.Conns

@@ -132,6 +132,16 @@ func TestProcessAndRuntimeValues(t *testing.T) {
 	if n := families["go_gc_duration_seconds"].samples["go_gc_duration_seconds_count"]; n < 1 || n > float64(mem.NumGC) {
 		t.Errorf("%v collections, the runtime knows of %d", n, mem.NumGC)
 	}
+	pauses := families["go_gc_duration_seconds"].samples
+	if got, want := pauses["go_gc_duration_seconds_sum"], float64(mem.PauseTotalNs)/1e9; got < want/1.1 || got > want*1.1 {
+		t.Errorf("paused for %v s, the runtime says %v", got, want)
+	}
+	if low, high := pauses[`go_gc_duration_seconds{quantile="0"}`], pauses[`go_gc_duration_seconds{quantile="1"}`]; low <= 0 || low > high {
+		t.Errorf("shortest pause %v s, longest %v", low, high)
+	}
+	if value("go_gc_cpu_seconds_total") <= 0 {
+		t.Error("a collection took no CPU time")
+	}
 
 	if start := value("process_start_time_seconds"); start > now+1 || start < now-3600 {
 		t.Errorf("process started at %v, now is %v", start, now)

@@ -208,22 +208,62 @@ func TestRequestLimits(t *testing.T) {
 	}
 }
 
-// A client that sends its header slowly, or nothing at all, is closed after
-// the header timeout. Nothing else would end the read below before patience.
-func TestSlowHeaderIsClosed(t *testing.T) {
-	for name, sent := range map[string]string{"half a header": "GET /metrics HTTP/1.1\r\nHost:", "nothing": ""} {
-		t.Run(name, func(t *testing.T) {
-			s := serve(t, http.NotFoundHandler(), nil, metrics.ShortLimits{HeaderRead: 50 * time.Millisecond})
+// A client that stalls, in whatever part of an exchange, is closed after the
+// timeout of that part. The other timeouts are as shipped: longer than
+// patience, or long enough to be told from the 50 ms of the row.
+func TestStalledClientsAreClosed(t *testing.T) {
+	const short = 50 * time.Millisecond
+	const request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+	tests := []struct {
+		name   string
+		limits metrics.ShortLimits
+		sent   string
+		want   string // in what comes back before the end
+	}{
+		{"half a header", metrics.ShortLimits{HeaderRead: short}, "GET / HTTP/1.1\r\nHost:", ""},
+		{"nothing", metrics.ShortLimits{HeaderRead: short}, "", ""},
+		{"half a body", metrics.ShortLimits{Read: short}, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf", "4 bytes"},
+		{"no second request", metrics.ShortLimits{Idle: short}, request, "0 bytes"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := serve(t, readBody, nil, tt.limits)
 			c := dial(t, s)
-			io.WriteString(c, sent)
+			io.WriteString(c, tt.sent)
 			began := time.Now()
-			if _, err := io.ReadAll(c); err != nil {
+			got, err := io.ReadAll(c)
+			if err != nil {
 				t.Errorf("not closed by the server: %v", err)
 			}
-			if took := time.Since(began); took > patience/2 {
+			if !strings.Contains(string(got), tt.want) {
+				t.Errorf("%q without %q", got, tt.want)
+			}
+			if took := time.Since(began); took > 4*time.Second { // the shortest as shipped: 5 s
 				t.Errorf("closed after %v", took)
 			}
 		})
+	}
+}
+
+// A client that does not read its answer holds the handler no longer than the
+// write timeout.
+func TestStalledReaderIsCut(t *testing.T) {
+	failed := make(chan error, 1)
+	s := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		var err error
+		for err == nil { // more than the kernel's buffers hold
+			_, err = w.Write(make([]byte, 64<<10))
+		}
+		failed <- err
+	}), nil, metrics.ShortLimits{Write: 50 * time.Millisecond})
+	io.WriteString(dial(t, s), "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	select {
+	case err := <-failed:
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("write ended with %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("the handler still writes")
 	}
 }
 
