@@ -111,6 +111,16 @@ func await[T any](t testing.TB, c <-chan T, what string) T {
 	}
 }
 
+// waitUntil asks again and again.
+func waitUntil(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
 // socketPair gives two connected stream sockets, non-blocking; far is closed with the test.
 func socketPair(t testing.TB) (near loop.FD, far int) {
 	t.Helper()

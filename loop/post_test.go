@@ -2,7 +2,6 @@ package loop_test
 
 import (
 	"errors"
-	"runtime"
 	"sync"
 	"testing"
 
@@ -187,37 +186,19 @@ func (r *closeRacer) attach(fd loop.FD) {
 // TestPostWhileClosing posts from within the turn that closes, until that is refused: what was accepted still ran.
 func TestPostWhileClosing(t *testing.T) {
 	noLeaks(t)
-	p, err := loop.NewPool(1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := p.Loops()[0]
-	busy, closed := make(chan struct{}), make(chan struct{})
 	accepted, ran := 0, 0
-	var again func()
-	again = func() {
-		ran++
-		if err := l.Post(again); err == nil {
-			accepted++
-		} else if !errors.Is(err, loop.ErrClosed) {
-			t.Error(err)
+	closeInOneTurn(t, func(l *loop.Loop) {
+		var again func()
+		again = func() {
+			ran++
+			if err := l.Post(again); err == nil {
+				accepted++
+			} else if !errors.Is(err, loop.ErrClosed) {
+				t.Error(err)
+			}
 		}
-	}
-	if err := l.Post(func() {
-		close(busy)
-		await(t, closed, "Close") // which has posted its own function by now, behind this one
 		again()
-	}); err != nil {
-		t.Fatal(err)
-	}
-	await(t, busy, "the loop")
-	over := make(chan struct{})
-	go func() { p.Close(); close(over) }()
-	for loop.Posted(l) == 0 {
-		runtime.Gosched()
-	}
-	close(closed)
-	await(t, over, "Close")
+	})
 	if accepted < 2 || ran != 1+accepted { // one runs beside Close's own function, one posted by that, at least
 		t.Errorf("%d accepted, %d ran", accepted, ran-1)
 	}
