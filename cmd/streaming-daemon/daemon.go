@@ -1,0 +1,247 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"streaming-daemon-go/cmd/streaming-daemon/front"
+	"streaming-daemon-go/conn"
+	"streaming-daemon-go/fdrecv"
+	"streaming-daemon-go/loop"
+	"streaming-daemon-go/metrics"
+	"streaming-daemon-go/sse/demo"
+	"streaming-daemon-go/sse/stream"
+)
+
+const (
+	retryAfter   = 5 * time.Second // told to clients past -max-connections
+	cutSpread    = 5 * time.Second // over which the streams left at the end of the drain are closed
+	cutGrace     = 4 * time.Second // for the last of them to take its event and close
+	drainPoll    = 10 * time.Millisecond
+	httpShutdown = time.Second     // for running scrapes at the end
+	sendTimeout  = 2 * time.Second // of the front and of the handoff subcommand
+)
+
+// gcPercent is GOGC where the environment does not set it: see the README, Memory.
+const gcPercent = 50
+
+// daemon is a running daemon.
+type daemon struct {
+	cfg            config
+	log            *slog.Logger
+	maxConnections int
+
+	pool      *loop.Pool
+	server    *stream.Server
+	listeners []*fdrecv.Listener
+	front     *front.Server
+	http      []*metrics.Server
+	metrics   *metrics.Metrics
+	counters  counters
+	draining  atomic.Bool
+}
+
+// defaultLoops is -loops 0. One loop carries 18,000 streams at an event a second on a quarter of a core, and each
+// further one costs wake-ups and a hop between loops at each handoff: see bench/RESULTS.md.
+func defaultLoops() int { return max(1, runtime.GOMAXPROCS(0)/4) }
+
+// start makes a daemon from cfg, listeners last: whoever can connect is served. An error is one line that names the
+// flag and the mend, and leaves nothing behind.
+func start(cfg config, log *slog.Logger) (d *daemon, err error) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	if cfg.loops == 0 {
+		cfg.loops = defaultLoops()
+	}
+	d = &daemon{cfg: cfg, log: log}
+	defer func() {
+		if err != nil {
+			d.close()
+		}
+	}()
+	fds, err := shareDescriptors(cfg.maxConnections, cfg.loops, log)
+	if err != nil {
+		return nil, err
+	}
+	d.maxConnections = fds.streams
+	if d.pool, err = loop.NewPool(cfg.loops); err != nil {
+		return nil, fmt.Errorf("-loops %d: %w", cfg.loops, err)
+	}
+	d.metrics = metrics.New(build(), d.snapshot)
+	d.server = stream.NewServer(d.pool, d.streamConfig(fds))
+	if err := d.startHTTP(); err != nil {
+		return nil, err
+	}
+	if err := d.listen(); err != nil {
+		return nil, err
+	}
+	if err := d.serveHandoffs(fds); err != nil {
+		return nil, err
+	}
+	if err := d.startFront(); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+func build() metrics.Build {
+	v, revision := buildVersion()
+	return metrics.Build{Version: v, Revision: revision}
+}
+
+func (d *daemon) streamConfig(fds descriptors) stream.Config {
+	return stream.Config{
+		NewBackend:        demo.Maker(demo.Options{Delay: d.cfg.demoDelay, Messages: d.cfg.demoMessages}),
+		Conn:              conn.Config{WriteTimeout: d.cfg.writeTimeout},
+		MaxConnections:    fds.streams,
+		RejectReserve:     fds.rejectReserve,
+		RejectSSE:         d.cfg.reject == "sse",
+		RetryAfter:        retryAfter,
+		MaxPendingBytes:   d.cfg.maxPendingBytes,
+		HeartbeatInterval: d.cfg.heartbeatInterval,
+		MaxStreamDuration: d.cfg.maxStreamDuration,
+		Log:               d.log,
+		FirstByte:         d.metrics.ObserveFirstByte,
+		Ended:             d.streamEnded,
+		OpenFailed:        func(error) { d.counters.streamErrors[metrics.ReasonNetwork].Add(1) },
+	}
+}
+
+// streamEnded is called on a loop.
+func (d *daemon) streamEnded(e stream.End) {
+	d.metrics.ObserveStream(e.Duration)
+	if e.Cause != nil {
+		d.counters.streamErrors[streamReason(e.Cause)].Add(1)
+	}
+	d.log.Debug("stream ended", "duration", e.Duration, "events", e.Events, "bytes", e.Bytes, "cause", e.Cause)
+}
+
+// startHTTP opens the metrics and pprof listeners.
+func (d *daemon) startHTTP() error {
+	if d.cfg.metricsAddr != "" {
+		s, err := metrics.Listen(d.cfg.metricsAddr, d.metrics.Handler(), d.log)
+		if err != nil {
+			return err
+		}
+		d.http = append(d.http, s)
+	}
+	if d.cfg.pprofAddr != "" {
+		s, err := metrics.ListenPprof(d.cfg.pprofAddr, d.log)
+		if err != nil {
+			return err
+		}
+		d.http = append(d.http, s)
+	}
+	return nil
+}
+
+// listen opens the handoff sockets. Nothing is accepted yet.
+func (d *daemon) listen() error {
+	for _, s := range []struct {
+		flag, path string
+		kind       fdrecv.Kind
+	}{
+		{"-socket", d.cfg.socket, fdrecv.KindStream},
+		{"-seqpacket-socket", d.cfg.seqpacketSocket, fdrecv.KindSeqpacket},
+		{"-fdpass-socket", d.cfg.fdpassSocket, fdrecv.KindFDPass},
+	} {
+		if s.path == "" {
+			continue
+		}
+		ln, err := fdrecv.Listen(fdrecv.ListenConfig{Path: s.path, Kind: s.kind, Mode: d.cfg.socketMode})
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.flag, err)
+		}
+		d.listeners = append(d.listeners, ln)
+		d.log.Info("listening", "socket", s.path, "kind", s.kind.String())
+	}
+	return nil
+}
+
+// serveHandoffs receives on the first loop: handoffs are short, and one loop sees the whole picture of the load.
+func (d *daemon) serveHandoffs(fds descriptors) error {
+	l := d.pool.Loops()[0]
+	buffer := new(fdrecv.Buffer)
+	for _, ln := range d.listeners {
+		err := ln.Serve(l, fdrecv.Config{
+			Timeout:    d.cfg.handoffTimeout,
+			PendingMax: fds.pendingMax,
+			Buffer:     buffer,
+			Accepted:   func() { d.counters.connections.Add(1) },
+			Handoff:    func(h fdrecv.Handoff) { d.handoff(l, h) },
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// handoff counts the outcome of a handoff and passes it on. It is called on the receiving loop.
+func (d *daemon) handoff(l *loop.Loop, h fdrecv.Handoff) {
+	if h.Err == nil {
+		d.counters.handoffs.Add(1)
+		d.metrics.ObserveHandoff(l.Clock() - h.AcceptedAt)
+	} else {
+		d.counters.handoffErrors[handoffReason(h.Err)].Add(1)
+		d.log.Debug("handoff failed", "kind", h.Kind.String(), "client", h.ClientAddr, "error", h.Err)
+	}
+	d.server.Handoff(l.Index(), h)
+}
+
+// startFront starts the stand-in for Apache. It hands over through a socket like any sender.
+func (d *daemon) startFront() error {
+	if d.cfg.front == "" {
+		return nil
+	}
+	path, kind := d.cfg.seqpacketSocket, fdrecv.KindSeqpacket
+	if path == "" {
+		path, kind = d.cfg.socket, fdrecv.KindStream
+	}
+	if path == "" {
+		return errors.New("-front needs -seqpacket-socket or -socket: mod_proxy_fdpass's kind has no payload")
+	}
+	cfg := front.Config{
+		Addr: d.cfg.front,
+		Send: func(client int, payload []byte) error { return fdrecv.Send(path, kind, client, payload, sendTimeout) },
+		Log:  d.log,
+	}
+	if d.cfg.metricsAddr != "" {
+		cfg.MetricsURL = "http://" + d.http[0].Addr().String() + "/metrics"
+	}
+	var err error
+	if d.front, err = front.Start(cfg); err != nil {
+		return err
+	}
+	d.log.Info("front: open this page in a browser", "url", d.front.URL())
+	return nil
+}
+
+// close ends what start has started. Streams that are still open are closed without a word.
+func (d *daemon) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), httpShutdown)
+	defer cancel()
+	if d.front != nil {
+		_ = d.front.Shutdown(ctx) // what does not end in time is cut
+	}
+	for _, ln := range d.listeners {
+		ln.Close()
+	}
+	if d.pool != nil {
+		d.pool.Close()
+	}
+	for _, s := range d.http {
+		if err := s.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, net.ErrClosed) {
+			d.log.Warn("metrics listener", "error", err)
+		}
+	}
+}

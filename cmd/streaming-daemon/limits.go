@@ -1,0 +1,48 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+
+	"golang.org/x/sys/unix"
+)
+
+// descriptors says how the limit on open files is shared out.
+type descriptors struct {
+	streams       int // -max-connections, or what the limit can carry
+	rejectReserve int // clients being refused
+	pendingMax    int // incomplete handoffs, per listener
+}
+
+// descriptorsOther is what the process needs beside clients and handoffs: standard streams, listeners, three for each
+// loop, scrapes, the front, and slack for handoffs that arrive faster than they are closed.
+func descriptorsOther(loops int) int { return 96 + 3*loops }
+
+// shareDescriptors raises the limit on open files to the hard limit and shares it out. A limit that cannot carry the
+// streams asked for is one warning.
+func shareDescriptors(streams, loops int, log *slog.Logger) (descriptors, error) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return descriptors{}, fmt.Errorf("getrlimit of open files: %w", err)
+	}
+	limit.Cur = limit.Max
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return descriptors{}, fmt.Errorf("raising the limit on open files to its hard limit %d: %w", limit.Max, err)
+	}
+	total := int(min(limit.Max, 1<<30))
+	d := descriptors{
+		streams:       streams,
+		rejectReserve: min(max(total/32, 8), 1024),
+		pendingMax:    min(max(total/64, 8), 512),
+	}
+	room := total - descriptorsOther(loops) - d.rejectReserve - d.pendingMax
+	if room < 1 {
+		return d, fmt.Errorf("the limit on open files is %d, too low for any stream: raise it (LimitNOFILE= in the unit, ulimit -Hn)", total)
+	}
+	if room < streams {
+		log.Warn("the limit on open files cannot carry -max-connections: fewer streams are possible (raise LimitNOFILE= in the unit, or ulimit -Hn)",
+			"max_connections", streams, "possible", room, "limit_open_files", total)
+		d.streams = room
+	}
+	return d, nil
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// Exit codes.
+const (
+	exitOK      = 0 // every stream ended by itself
+	exitFailed  = 1 // it could not start, or streams were cut at the end of the drain
+	exitBadArgs = 2 // as package flag does
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// run is main without the process: args are those behind the program's name.
+func run(args []string, stdout, stderr *os.File) int {
+	if len(args) > 0 && args[0] == "handoff" {
+		return runHandoff(args[1:], stdout, stderr)
+	}
+	cfg, err := parseFlags(args, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case err != nil:
+		fmt.Fprintln(stderr, "streaming-daemon:", err)
+		return exitBadArgs
+	case cfg.version:
+		printVersion(stdout)
+		return exitOK
+	}
+	lines := newLineWriter(stderr)
+	defer lines.close()
+	log := newLogger(lines, cfg.logLevel, cfg.logFormat)
+	slog.SetDefault(log)
+	// Go's default for a broken stdout or stderr is to die of SIGPIPE: a restart of journald must not end the streams.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+
+	d, err := start(cfg, log)
+	if err != nil {
+		log.Error("cannot start: " + err.Error())
+		return exitFailed
+	}
+	return d.serve(signals)
+}
+
+// subcommandFlags is a flag set of a subcommand with its synopsis.
+func subcommandFlags(name, synopsis string, out io.Writer) *flag.FlagSet {
+	set := flag.NewFlagSet("streaming-daemon "+name, flag.ContinueOnError)
+	set.SetOutput(out)
+	set.Usage = func() {
+		fmt.Fprintf(out, "%s\n\nusage: streaming-daemon %s [flags]\n\n", synopsis, name)
+		set.PrintDefaults()
+	}
+	return set
+}
