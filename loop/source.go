@@ -87,7 +87,9 @@ func (s *Source) Want(write bool) error {
 	change := netpoll.PollRW2R
 	if write {
 		change = netpoll.PollR2RW
-		s.op.OnWrite = s.onWrite
+		if s.op.OnWrite == nil { // bound once per attachment: each binding allocates
+			s.op.OnWrite = s.onWrite
+		}
 	}
 	if err := s.op.Control(change); err != nil {
 		return fmt.Errorf("loop: epoll_ctl mod: %w", err)
