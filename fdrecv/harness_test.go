@@ -28,6 +28,7 @@ const patience = 10 * time.Second
 type receiver struct {
 	t        testing.TB
 	ln       *fdrecv.Listener
+	pool     *loop.Pool // of serve
 	loop     *loop.Loop
 	path     string
 	handoffs chan fdrecv.Handoff
@@ -54,22 +55,27 @@ func listen(t testing.TB, path string, kind fdrecv.Kind) *fdrecv.Listener {
 	return ln
 }
 
-func newLoop(t testing.TB) *loop.Loop {
+func newPool(t testing.TB) *loop.Pool {
 	t.Helper()
 	pool, err := loop.NewPool(1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	return pool.Loops()[0]
+	return pool
+}
+
+func newLoop(t testing.TB) *loop.Loop {
+	t.Helper()
+	return newPool(t).Loops()[0]
 }
 
 // serve starts a receiver; cfg.Handoff is set here unless the test did.
 func serve(t testing.TB, kind fdrecv.Kind, cfg fdrecv.Config) *receiver {
 	t.Helper()
 	path := socketPath(t)
-	l := newLoop(t)
-	r := &receiver{t: t, loop: l, path: path, ln: listen(t, path, kind), handoffs: make(chan fdrecv.Handoff, 4096)}
+	pool := newPool(t)
+	r := &receiver{t: t, pool: pool, loop: pool.Loops()[0], path: path, ln: listen(t, path, kind), handoffs: make(chan fdrecv.Handoff, 4096)}
 	r.start(cfg)
 	return r
 }
