@@ -61,3 +61,8 @@ func Posted(l *Loop) int {
 	defer l.mu.Unlock()
 	return len(l.posted)
 }
+
+// Operators is how many operators the loop's poll has made so far; it never gives one up. Loop goroutine only.
+func Operators(l *Loop) int {
+	return reflect.ValueOf(l.poll).Elem().FieldByName("opcache").Elem().FieldByName("cache").Len()
+}

@@ -21,7 +21,9 @@ import (
 const patience = 20 * time.Second
 
 func TestMain(m *testing.M) {
-	_, _ = os.ReadDir("/proc/self/fd") // the runtime opens its own epoll here, once, and keeps it
+	if r, w, err := os.Pipe(); err == nil { // the runtime opens an epoll of its own at the first such file, and keeps it
+		_, _ = r.Close(), w.Close()
+	}
 	os.Exit(m.Run())
 }
 

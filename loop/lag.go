@@ -32,7 +32,8 @@ func (c *LagCounts) Add(o LagCounts) {
 	c.Sum += o.Sum
 }
 
-// lag is a histogram with one writer, the loop, and any number of readers.
+// lag is a histogram with one writer, the loop, and any number of readers. A reader may see an observation in the counts
+// and not yet in the sum.
 type lag struct {
 	counts [len(lagUpper) + 1]atomic.Uint64
 	sum    atomic.Int64 // nanoseconds

