@@ -1,7 +1,6 @@
 package demo
 
 import (
-	"strings"
 	"time"
 	"unicode"
 
@@ -75,7 +74,7 @@ func (m *messages) Wake(due time.Duration) {
 	}
 }
 
-// Pause needs nothing: with a delay, the client may be evicted; without, Wake has stopped by itself.
+// Pause stops the clock; without a delay, Wake has stopped by itself. Resume starts a new grid.
 func (m *messages) Pause() {
 	if m.delay > 0 {
 		m.out.WakeAt(0)
@@ -87,17 +86,15 @@ func (m *messages) Stop(error) {}
 
 // words sends a text a word at a time.
 type words struct {
-	out    *stream.Stream
-	delay  time.Duration
-	prompt string
-	rest   string // of the text under way: first the greeting, then prompt
+	out   *stream.Stream
+	delay time.Duration
+	rest  string // of the text
 }
 
 func (w *words) Start(p fdrecv.Payload, out *stream.Stream) error {
-	w.out = out
-	w.prompt, w.rest = strings.Clone(cut(p.Prompt)), greeting // a clone: the payload is not kept
-	if w.prompt == "" {
-		w.rest = noPrompt
+	w.out, w.rest = out, noPrompt
+	if p.Prompt != "" {
+		w.rest = greeting + cut(p.Prompt) // a copy: the payload is not kept
 	}
 	w.Wake(out.Now())
 	return nil
@@ -106,7 +103,7 @@ func (w *words) Start(p fdrecv.Payload, out *stream.Stream) error {
 func (w *words) Wake(due time.Duration) {
 	for {
 		more := w.send(w.next())
-		if w.rest == "" && w.prompt == "" {
+		if w.rest == "" {
 			w.out.End(nil)
 			return
 		}
@@ -131,9 +128,6 @@ func (w *words) next() string {
 	n := wordLen(w.rest)
 	word := w.rest[:n]
 	w.rest = w.rest[n:]
-	if w.rest == " " || w.rest == "" { // the end of the greeting: its last space belongs to the prompt's first word
-		w.rest, w.prompt = w.rest+w.prompt, ""
-	}
 	return word
 }
 

@@ -6,14 +6,14 @@ import (
 	"strings"
 	"time"
 
-	"streaming-daemon-go/conn"
 	"streaming-daemon-go/fdrecv"
 	"streaming-daemon-go/loop"
 )
 
 // Backend makes the events of one stream. Every method is called on that stream's loop, never from inside a method
 // of the Stream, and must not block: a backend that waits for something does so on the loop (loop.Source, WakeAt) or
-// on a bounded number of goroutines that come back with Loop.Post. A panic ends this stream only.
+// on a bounded number of goroutines that come back with Loop.Post. A panic ends this stream only. After End, and once
+// the stream is over for another reason, Stop is the only call that still comes.
 type Backend interface {
 	// Start begins. What it sends leaves with the head. An error refuses the client: a *Refusal says with what status,
 	// fdrecv.ErrMalformed is a 400, anything else a 500. Stop is not called after an error.
@@ -23,12 +23,14 @@ type Backend interface {
 	// Pause: too much waits for this client. A backend that sends on all the same is not stopped, but its client may
 	// be evicted. A timer that is set still wakes it.
 	Pause()
-	// Resume: the client has caught up.
+	// Resume: the client has caught up. Every Pause is followed by it or by Stop.
 	Resume()
-	// Drain: the server ends once its streams have ended. A stream that never ends by itself does so now.
+	// Drain, at most once: the server ends once its streams have ended. A stream that never ends by itself does so
+	// now.
 	Drain()
-	// Stop is the last call, exactly once: nil after the backend's own End, else why the stream is over (the client
-	// is gone, a deadline, the end of a drain, a panic). Nothing can be sent any more.
+	// Stop is the last call, exactly once: what End was given (nil: by itself), else why the stream is over (the
+	// client is gone, a deadline, the end of a drain, a panic in any method, Start included). After an End(nil) whose
+	// last bytes failed at once it is that failure. Nothing can be sent any more.
 	Stop(cause error)
 }
 
@@ -43,7 +45,8 @@ var (
 	ErrBackend  = errors.New("stream: backend failed")
 )
 
-// Refusal is an error of Start (or of End before anything was sent) that says what the client is told.
+// Refusal is an error of Start (or of End before anything was sent) that says what the client is told. Once the head
+// is out, Message and RetryAfter still reach the client, in the error event.
 type Refusal struct {
 	Status     int           // 400 to 599
 	Message    string        // for the client: no secrets
@@ -68,8 +71,12 @@ func refusalFor(err error) Refusal {
 		return Refusal{Status: http.StatusBadRequest, Message: strings.TrimPrefix(err.Error(), "fdrecv: ")}
 	case errors.Is(err, fdrecv.ErrBroken), errors.Is(err, fdrecv.ErrExtraFD), errors.Is(err, fdrecv.ErrTruncatedControl):
 		return Refusal{Status: http.StatusBadRequest, Message: "the handoff was broken"}
-	case errors.Is(err, fdrecv.ErrClosed):
+	case errors.Is(err, fdrecv.ErrClosed), errors.Is(err, ErrCut):
 		return Refusal{Status: http.StatusServiceUnavailable, Message: "the server is shutting down", RetryAfter: time.Second}
+	case errors.Is(err, ErrDeadline): // with the head held back all the time
+		return Refusal{Status: http.StatusGatewayTimeout, Message: endText(err)}
+	case errors.Is(err, ErrBackend):
+		return Refusal{Status: http.StatusBadGateway, Message: endText(err)}
 	default:
 		return Refusal{Status: http.StatusInternalServerError, Message: "internal error"}
 	}
@@ -90,9 +97,4 @@ func endText(err error) string {
 	default:
 		return "internal error"
 	}
-}
-
-// clientFault reports whether the end is the client's own doing: nothing to warn of.
-func clientFault(err error) bool {
-	return errors.Is(err, conn.ErrHangup) || errors.Is(err, conn.ErrWriteTimeout)
 }

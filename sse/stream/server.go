@@ -64,7 +64,6 @@ type Server struct {
 	active    atomic.Int64 // streams open now, over all loops: for peak
 	peak      atomic.Int64
 	cut       atomic.Uint64
-	draining  atomic.Bool
 }
 
 // NewServer makes a server over all loops of a pool. Any goroutine.

@@ -23,7 +23,8 @@ type shard struct {
 	// owned by the loop
 	scratch                      []byte
 	starting                     []sse.Header // response headers of the stream whose Start is under way
-	draining                     bool
+	draining                     bool         // told by Drain
+	cutting                      bool         // told by Cut
 	headerLog, panicLog, openLog logLimit
 
 	load   atomic.Int64 // streams placed here that are not released yet, those still on their way included
@@ -82,9 +83,17 @@ func (sh *shard) refuse(h fdrecv.Handoff, r Refusal, encode encoder) {
 		sh.openFailed(err)
 		return
 	}
-	sh.scratch = encode(sh.scratch[:0], r, sh.checkHeaders(h.Payload), h.HeadSent)
-	rej.conn.QueueCopy(sh.scratch)
+	b := encode(sh.scratch[:0], r, sh.checkHeaders(h.Payload), h.HeadSent)
+	rej.conn.QueueCopy(b)
+	sh.keep(b)
 	rej.conn.Finish()
+}
+
+// keep makes b, the scratch buffer after it grew, the one to use from now on, if its size is within reason.
+func (sh *shard) keep(b []byte) {
+	if cap(b) > cap(sh.scratch) && cap(b) <= scratchMax {
+		sh.scratch = b
+	}
 }
 
 // checkHeaders gives the response headers of a payload without the bad ones.

@@ -1,8 +1,10 @@
 package stream
 
 import (
+	"errors"
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"streaming-daemon-go/conn"
@@ -46,6 +48,7 @@ const (
 	tellPause  flags = 1 << iota // the conn was paused, the backend has not heard
 	tellResume                   // likewise resumed
 	tellStop                     // the stream is ending or over, the backend has not heard
+	tellPosted                   // a look at the errands above is posted
 	bodyOnly                     // somebody else has sent the response head (fdpass)
 	firstByte                    // the time to the first byte has been observed
 
@@ -89,16 +92,25 @@ func (s *Stream) start(p fdrecv.Payload, headers []sse.Header) {
 		s.queueScratch(sse.AppendHead(s.Buffer(), headers))
 	}
 	s.lastSend = s.Now()
-	s.backend = sh.server.cfg.NewBackend(sh.loop)
-	s.call(func(b Backend) {
-		if err := b.Start(p, s); err != nil {
-			s.backend = nil
-			s.End(err)
-		}
-	})
+	if sh.cutting {
+		s.End(ErrCut)
+	} else {
+		s.startBackend(p)
+	}
 	sh.starting = nil
 	if sh.draining {
 		s.drain()
+	}
+}
+
+// startBackend makes the backend and starts it. A panic in either refuses this client only.
+func (s *Stream) startBackend(p fdrecv.Payload) {
+	s.begin()
+	defer s.called()
+	s.backend = s.shard.server.cfg.NewBackend(s.shard.loop)
+	if err := s.backend.Start(p, s); err != nil {
+		s.backend = nil
+		s.End(err)
 	}
 }
 
@@ -128,9 +140,7 @@ func (s *Stream) send(event []byte, queue func(*conn.Conn, []byte)) bool {
 	s.events++
 	s.shard.counts.events.Add(1)
 	s.lastSend = s.Now()
-	if s.phase == phaseHeld {
-		s.to(phaseLive)
-	}
+	s.letGo()
 	if s.conn.Full() {
 		s.push()
 	}
@@ -143,18 +153,31 @@ func (s *Stream) send(event []byte, queue func(*conn.Conn, []byte)) bool {
 func (s *Stream) Buffer() []byte { return s.shard.scratch[:0] }
 
 // KeepBuffer makes b, a grown Buffer, the loop's scratch buffer, if its size is within reason.
-func (s *Stream) KeepBuffer(b []byte) {
-	if cap(b) > cap(s.shard.scratch) && cap(b) <= scratchMax {
-		s.shard.scratch = b
-	}
-}
+func (s *Stream) KeepBuffer(b []byte) { s.shard.keep(b) }
 
 // HoldHead keeps the response head back, so that End can still refuse the client with a status of its own; the first
 // Send, or SendHead, lets it go. Only from within Start. Behind fdpass there is no head to hold.
 func (s *Stream) HoldHead() {
 	if s.phase == phaseHead && s.flags&bodyOnly == 0 {
 		s.to(phaseHeld)
-		s.late = &late{headers: s.shard.starting}
+		s.late = &late{headers: cloneHeaders(s.shard.starting)}
+	}
+}
+
+// cloneHeaders copies what would otherwise keep the whole payload in memory for as long as the head is held.
+func cloneHeaders(headers []sse.Header) []sse.Header {
+	var own []sse.Header
+	for _, h := range headers {
+		own = append(own, sse.Header{Name: strings.Clone(h.Name), Value: strings.Clone(h.Value)})
+	}
+	return own
+}
+
+// letGo ends the holding of the head; the coming push sends it.
+func (s *Stream) letGo() {
+	if s.phase == phaseHeld {
+		s.to(phaseLive)
+		s.late = nil // no refusal any more, and no cause yet
 	}
 }
 
@@ -162,7 +185,7 @@ func (s *Stream) HoldHead() {
 func (s *Stream) SendHead() {
 	if s.phase == phaseHeld {
 		s.begin()
-		s.to(phaseLive)
+		s.letGo()
 		s.lastSend = s.Now()
 		s.done()
 	}
@@ -182,8 +205,13 @@ func (s *Stream) end(err error, retry time.Duration) {
 	case err == nil:
 		s.conn.Queue(doneEvent)
 	case s.phase <= phaseHeld && s.events == 0:
-		s.refuse(refusalFor(err))
+		r := refusalFor(err)
+		r.RetryAfter = max(r.RetryAfter, retry)
+		s.refuse(r)
 	default:
+		if r := (*Refusal)(nil); errors.As(err, &r) {
+			retry = max(retry, r.RetryAfter)
+		}
 		s.queueScratch(sse.AppendError(s.Buffer(), endText(err), retry))
 	}
 	s.to(phaseEnding)
@@ -218,14 +246,18 @@ func (s *Stream) done() {
 	}
 	s.push()
 	s.depth--
-	if s.flags&tellAny != 0 {
-		_ = s.shard.loop.Post(s.tell) // ErrClosed: the process ends, there is nobody to be told
+	if s.flags&tellAny != 0 && s.flags&tellPosted == 0 {
+		s.flags |= tellPosted
+		_ = s.shard.loop.Post(func() { // ErrClosed: the process ends, there is nobody to be told
+			s.flags &^= tellPosted
+			s.tell()
+		})
 	}
 }
 
-// call makes one call into the backend, if it is still there. A panic ends this stream.
+// call makes one call into the backend, as long as the stream lasts. A panic ends this stream.
 func (s *Stream) call(f func(Backend)) {
-	if s.backend == nil {
+	if s.backend == nil || s.phase >= phaseEnding {
 		return
 	}
 	s.begin()
@@ -236,16 +268,14 @@ func (s *Stream) call(f func(Backend)) {
 // called closes the bracket of call, which defers it.
 func (s *Stream) called() {
 	if v := recover(); v != nil {
+		s.depth = 1 // a panic on its way through a send has left that one's bracket open
 		s.shard.logPanic(v, debug.Stack())
 		s.End(fmt.Errorf("%w: %v", ErrPanic, v))
 	}
-	if s.depth == 1 {
-		s.push()
-	}
-	if s.depth--; s.depth == 0 {
-		s.tell()
-		s.setTimer()
-	}
+	s.push()
+	s.depth--
+	s.tell()
+	s.setTimer()
 }
 
 // push offers what is queued to the kernel.
@@ -263,6 +293,11 @@ func (s *Stream) push() {
 	default:
 		s.conn.Flush()
 	}
+	s.noteFirstByte()
+}
+
+// noteFirstByte observes the time to the first byte, once.
+func (s *Stream) noteFirstByte() {
 	if s.flags&firstByte == 0 && s.conn.Sent() > 0 {
 		s.flags |= firstByte
 		s.shard.observeFirstByte(s.shard.loop.Clock() - s.accepted)
@@ -324,31 +359,34 @@ func (s *Stream) cause() error {
 }
 
 // drain tells the backend of the drain.
-func (s *Stream) drain() {
-	if s.phase < phaseEnding {
-		s.call(Backend.Drain)
-	}
-}
+func (s *Stream) drain() { s.call(Backend.Drain) }
 
 // owner is what the conn tells; a type of its own keeps these methods out of the backends' sight.
 type owner Stream
 
-func (o *owner) Paused()  { (*Stream)(o).hear(tellPause, tellResume) }
-func (o *owner) Resumed() { (*Stream)(o).hear(tellResume, tellPause) }
-
-// hear notes what was told; the opposite, if it has not been told yet, is void.
-func (s *Stream) hear(what, opposite flags) {
-	if s.flags&opposite != 0 {
-		s.flags &^= opposite
+// Paused: a Resume that the backend has not heard yet is void, it stays paused.
+func (o *owner) Paused() {
+	s := (*Stream)(o)
+	if s.flags&tellResume != 0 {
+		s.flags &^= tellResume
 	} else {
-		s.flags |= what
+		s.flags |= tellPause
 	}
+	s.tell()
+}
+
+// Resumed: a Pause that the backend has not heard yet is not void. A Send has said already that no more is welcome,
+// and who stopped at that waits for this Resume; tell delivers the two in order.
+func (o *owner) Resumed() {
+	s := (*Stream)(o)
+	s.flags |= tellResume
 	s.tell()
 }
 
 func (o *owner) Ended(cause error) {
 	s := (*Stream)(o)
 	s.to(phaseOver)
+	s.noteFirstByte()
 	s.shard.loop.Stop(&s.timer)
 	s.stopLater(cause)
 	s.shard.ended(s)
