@@ -1,0 +1,3 @@
+package report
+
+func WriteHTML(string, Page) error { return nil }
