@@ -27,7 +27,7 @@ type Owner interface {
 	Resumed()
 	// Ended, once: nil when the kernel has taken every byte up to Finish, else why not. Nothing more can be sent.
 	Ended(cause error)
-	// Released, once and last, after Ended: the descriptor is gone.
+	// Released, once and last, after Ended (also when that panicked): the descriptor is closed when this turn ends.
 	Released()
 }
 
@@ -43,8 +43,11 @@ type Conn struct {
 }
 
 // Open takes fd, a connected stream socket, and starts to watch it. tcp says that it is a TCP socket (a Unix stream
-// socket has no TCP options). On an error the caller keeps fd and no Owner method is called.
+// socket has no TCP options). On an error the caller keeps fd and no Owner method is called. A Conn is opened once.
 func (c *Conn) Open(sh *Shard, fd loop.FD, tcp bool, owner Owner) error {
+	if c.state != stateNew {
+		panic(fmt.Sprintf("conn: Open of a conn that is %v", c.state))
+	}
 	if tcp {
 		if err := sh.cfg.Kernel.Setup(fd.Int(), sh.cfg.WriteTimeout); err != nil {
 			return err
@@ -109,7 +112,8 @@ func (c *Conn) mustBeWritable(what string) {
 	}
 }
 
-// Flush offers what waits to the kernel, unless it is known to take nothing now. A Conn that is over is left alone.
+// Flush offers what waits to the kernel, unless that is for Writable to do: when the kernel takes nothing now, or this
+// Conn has had its share of the turn. A Conn that is over is left alone.
 func (c *Conn) Flush() {
 	if c.out == nil || !c.Writable() {
 		return
@@ -138,20 +142,24 @@ func (c *Conn) Finish() {
 }
 
 // Abort ends it at once: Ended(cause) and Released follow before it returns, unless they were called before. reset
-// makes the kernel forget what it holds for the client (the client sees a reset, not an orderly end).
+// makes the kernel forget what it holds for the client (the client sees a reset, not an orderly end, once the sender of
+// the handoff has closed its copy of the socket too). A Conn that is new or over is left alone.
 func (c *Conn) Abort(cause error, reset bool) {
 	if c.state == stateNew || c.state == stateClosed {
 		return
 	}
-	if reset {
+	switch {
+	case reset:
 		c.shard.cfg.Kernel.Reset(c.source.FD())
+	case c.state != stateLingering: // the close says nothing to the client while the sender holds its copy (P-13)
+		_ = c.shard.cfg.Kernel.ShutdownWrite(c.source.FD()) // ENOTCONN: the client knows already
 	}
 	c.fail(cause)
 }
 
 // write sends what waits until it is gone or the kernel takes no more. It reports whether the Conn lives on.
 func (c *Conn) write() bool {
-	for range turnWrites {
+	for range flushSends {
 		if c.out.pending == 0 {
 			return true
 		}
@@ -161,15 +169,25 @@ func (c *Conn) write() bool {
 			c.advance(n)
 		case errors.Is(err, unix.EAGAIN):
 			return true
-		case errors.Is(err, unix.EPIPE), errors.Is(err, unix.ECONNRESET):
-			c.fail(ErrHangup)
-			return false
 		default:
-			c.fail(fmt.Errorf("conn: send: %w", err))
+			c.fail(causeOf("send", err))
 			return false
 		}
 	}
 	return true
+}
+
+// causeOf says why a socket call failed for good. Which call hears of a broken connection first is chance: an error
+// that the kernel holds for a socket is told once.
+func causeOf(call string, err error) error {
+	switch {
+	case errors.Is(err, unix.EPIPE), errors.Is(err, unix.ECONNRESET):
+		return ErrHangup
+	case errors.Is(err, unix.ETIMEDOUT): // TCP_USER_TIMEOUT: sent bytes were not acknowledged
+		return ErrWriteTimeout
+	default:
+		return fmt.Errorf("conn: %s: %w", call, err)
+	}
 }
 
 // advance takes n sent bytes off what waits.
@@ -179,9 +197,10 @@ func (c *Conn) advance(n int) {
 	sh := c.shard
 	sh.counts.bytes.Add(uint64(n))
 	if sh.turnConn != c || sh.turnAt != sh.loop.Now() {
-		sh.turnConn, sh.turnAt, sh.turnSent = c, sh.loop.Now(), 0
+		sh.turnConn, sh.turnAt, sh.turnBytes, sh.turnSends = c, sh.loop.Now(), 0, 0
 	}
-	sh.turnSent += n
+	sh.turnBytes += n
+	sh.turnSends++
 	if c.out.blocked {
 		sh.blocked.remove(c.out)
 		c.out.since = sh.loop.Now()
@@ -191,24 +210,31 @@ func (c *Conn) advance(n int) {
 
 // turnSpent reports whether this Conn has had its share of the turn: the rest of it belongs to others.
 func (c *Conn) turnSpent() bool {
-	return c.shard.turnConn == c && c.shard.turnAt == c.shard.loop.Now() && c.shard.turnSent >= turnBytes
+	sh := c.shard
+	return sh.turnConn == c && sh.turnAt == sh.loop.Now() && (sh.turnBytes >= turnBytes || sh.turnSends >= turnSends)
 }
 
 // settle brings the outbox, the write interest, the deadline and the budget in line with what waits.
 func (c *Conn) settle() {
-	sh := c.shard
-	if c.out.pending == 0 {
-		c.want(false)
+	if c.Pending() == 0 && c.state != statePaused {
 		c.giveBack()
+		c.want(false)
 		return
 	}
-	if !c.out.blocked {
-		c.out.blocked = true
-		c.out.since = sh.loop.Now()
-		sh.blocked.push(c.out)
-		c.want(true)
+	c.block()
+	c.out.account(c.shard)
+}
+
+// block makes c wait for Writable, for the write timeout at most.
+func (c *Conn) block() {
+	c.borrow()
+	if c.out.blocked {
+		return
 	}
-	c.out.account(sh)
+	c.out.blocked = true
+	c.out.since = c.shard.loop.Now()
+	c.shard.blocked.push(c.out)
+	c.want(true)
 }
 
 // want asks for or leaves write readiness. A client that hung up gives ENOENT: its hangup is on its way.
@@ -218,12 +244,12 @@ func (c *Conn) want(write bool) {
 	}
 }
 
-// waiting reports whether the kernel has said that it takes nothing now: Writable comes when it does.
+// waiting reports whether c waits for Writable: bytes do, or its paused owner.
 func (c *Conn) waiting() bool { return c.out != nil && c.out.blocked }
 
 func (c *Conn) pause() {
 	c.to(statePaused)
-	c.want(true) // with nothing pending it was the turn that ran out: writable at once, in the next one
+	c.block() // with nothing pending it was the turn that ran out: writable in the next one, if the client still reads
 	c.owner.Paused()
 }
 
@@ -234,9 +260,7 @@ func (c *Conn) linger() {
 		c.fail(ErrHangup) // ENOTCONN: reset by the client meanwhile
 		return
 	}
-	if c.out != nil {
-		c.settle()
-	}
+	c.giveBack()
 	c.want(false)
 	c.to(stateLingering)
 	c.dropped = 0
@@ -249,10 +273,10 @@ func (c *Conn) fail(cause error) {
 	c.to(stateClosed)
 	c.shard.cfg.Kernel.Retire(&c.source)
 	c.shard.counts.open.Add(-1)
+	defer c.owner.Released() // also when Ended panics: what the owner counts per descriptor must not stay counted
 	if !over {
 		c.owner.Ended(cause)
 	}
-	c.owner.Released()
 }
 
 // Full reports whether enough waits for one send call: a caller that queues on should Flush first.

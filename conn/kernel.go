@@ -2,6 +2,7 @@ package conn
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,7 +37,8 @@ func (linux) Setup(fd int, writeTimeout time.Duration) error {
 	if err := loop.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSentLowat); err != nil {
 		return fmt.Errorf("conn: setsockopt TCP_NOTSENT_LOWAT: %w", err)
 	}
-	if err := loop.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(writeTimeout.Milliseconds())); err != nil {
+	ms := min(max(1, writeTimeout.Milliseconds()), math.MaxInt32) // 0 would be the kernel's default; a larger one EINVAL
+	if err := loop.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(ms)); err != nil {
 		return fmt.Errorf("conn: setsockopt TCP_USER_TIMEOUT: %w", err)
 	}
 	return nil

@@ -3,43 +3,69 @@ package conn
 import "streaming-daemon-go/loop"
 
 // outbox holds what waits for one client. A Conn borrows one from its shard for as long as something waits (and while
-// it lingers, for the place in the shard's list), so that an idle client costs none. Loop goroutine only.
+// it is paused or lingers, for the place in the shard's list), so that an idle client costs none. Loop goroutine only.
 type outbox struct {
 	conn      *Conn
-	pieces    [][]byte // what waits, from first on; immutable bytes, or parts of copies
+	pieces    [][]byte // what waits, from first on; immutable bytes, or parts of a block of copies
 	first     int
-	copies    []byte // owns what QueueCopy was given
+	copies    []byte // the block that QueueCopy fills; fuller ones are held by their pieces alone
 	pending   int    // bytes in pieces
 	accounted int    // bytes of pending that the budget knows of
 
-	blocked bool   // true exactly while in shard.blocked: the kernel has said that it takes nothing now
-	since   timeAt // when the kernel last took a byte (or the wait began); since lingering
-	prev    *outbox
-	next    *outbox
+	tailCopy bool   // true exactly when the last piece ends where copies ends: the next copy makes it longer
+	blocked  bool   // true exactly while in shard.blocked: Writable will go on
+	since    timeAt // when the kernel last took a byte (or the wait began); since lingering
+	prev     *outbox
+	next     *outbox
 }
 
-// copiesKept bounds the buffer that an outbox takes back to the pool.
-const copiesKept = 4 << 10 // bytes
+// Sizes of a block of copies, in bytes: the first one holds a response head and an event; each further one is twice
+// as large, up to what an outbox takes back to the pool.
+const (
+	copiesMin  = 512
+	copiesKept = 4 << 10
+)
 
-// piecesKept bounds the piece list likewise (24 bytes each).
+// piecesKept bounds the piece list that goes back to the pool (24 bytes each).
 const piecesKept = 128
 
+// add takes b, which nobody writes to again.
 func (o *outbox) add(b []byte) {
 	if len(b) == 0 {
 		return
 	}
+	// A client that is always a little behind never empties its outbox: what was sent must make room, or the list
+	// would grow by every event of the stream.
+	if len(o.pieces) == cap(o.pieces) && o.first > len(o.pieces)/2 {
+		n := copy(o.pieces, o.pieces[o.first:])
+		clear(o.pieces[n:])
+		o.pieces, o.first = o.pieces[:n], 0
+	}
 	o.pieces = append(o.pieces, b)
 	o.pending += len(b)
+	o.tailCopy = false
 }
 
-// addCopy appends b to the copies. When those move, earlier pieces keep the old array alive: they stay valid.
+// addCopy takes a copy of b. Blocks never move, and go with the last piece in them. Copies in a row are one piece:
+// thousands of small events for a slow client leave in few calls.
 func (o *outbox) addCopy(b []byte) {
 	if len(b) == 0 {
 		return
 	}
-	start := len(o.copies)
+	if cap(o.copies)-len(o.copies) < len(b) {
+		o.copies = make([]byte, 0, max(len(b), copiesMin, min(2*cap(o.copies), copiesKept)))
+		o.tailCopy = false
+	}
 	o.copies = append(o.copies, b...)
-	o.add(o.copies[start:len(o.copies):len(o.copies)])
+	end := len(o.copies)
+	if !o.tailCopy {
+		o.add(o.copies[end-len(b) : end : end])
+		o.tailCopy = true
+		return
+	}
+	last := &o.pieces[len(o.pieces)-1]
+	*last = o.copies[end-len(b)-len(*last) : end : end]
+	o.pending += len(b)
 }
 
 // send offers the first pieces to the kernel in one call and says how many bytes it took.
@@ -64,7 +90,7 @@ func (o *outbox) advance(n int) {
 		o.first++
 	}
 	if o.first == len(o.pieces) {
-		o.pieces, o.first, o.copies = o.pieces[:0], 0, o.copies[:0]
+		o.pieces, o.first, o.copies, o.tailCopy = o.pieces[:0], 0, o.copies[:0], false
 	}
 }
 
@@ -166,7 +192,7 @@ func (w *waitList) remove(o *outbox) {
 }
 
 // Fire expires whoever has run out of time and arms for the next one. Not more than expireTurn at once: the rest
-// follows at the next tick.
+// follows at the next tick, so that a thousand clients that stalled together do not stall those of the loop that live.
 func (w *waitList) Fire() {
 	for range expireTurn {
 		if w.first == nil || w.first.since+w.timeout() > w.loop.Now() {

@@ -11,29 +11,27 @@ import (
 type handler Conn
 
 // Readable reads and drops what the client sent after the handoff: what is not read would be reported for ever. The
-// end of the stream found here is the hangup (P-14); one that the budget keeps us from finding comes as Hangup.
+// end of the stream found here is the hangup (P-14); one that turnReads keeps us from finding comes as Hangup. While
+// lingering nothing may stay unread, or the close costs the client its tail: then LingerBytes alone is the bound.
 func (h *handler) Readable() {
 	c := (*Conn)(h)
 	sh := c.shard
-	for range turnReads {
+	for i := 0; i < turnReads || c.state == stateLingering; i++ {
 		n, err := sh.cfg.Kernel.Recv(c.source.FD(), sh.drop[:])
 		switch {
 		case err == nil && n > 0:
 			c.dropped += uint32(n)
 			if limit := c.inputMax(); int64(c.dropped) > int64(limit) {
-				c.fail(ErrInput)
+				c.Abort(ErrInput, c.state != stateLingering)
 				return
 			}
-		case err == nil, errors.Is(err, unix.ECONNRESET):
+		case err == nil:
 			c.fail(ErrHangup)
 			return
 		case errors.Is(err, unix.EAGAIN):
 			return
-		case errors.Is(err, unix.ETIMEDOUT): // TCP_USER_TIMEOUT: sent bytes were not acknowledged
-			c.fail(ErrWriteTimeout)
-			return
 		default:
-			c.fail(fmt.Errorf("conn: recv: %w", err))
+			c.fail(causeOf("recv", err))
 			return
 		}
 	}
@@ -50,30 +48,18 @@ func (c *Conn) inputMax() int {
 // Writable goes on with what waits, and resumes the owner at the low watermark.
 func (h *handler) Writable() {
 	c := (*Conn)(h)
-	if c.out != nil {
-		if !c.write() {
-			return
-		}
+	if c.out != nil && !c.write() {
+		return
 	}
 	switch {
-	case c.state == stateFlushing:
-		if c.Pending() == 0 {
-			c.linger()
-			return
-		}
-		c.settle()
+	case c.state == stateFlushing && c.Pending() == 0:
+		c.linger()
 	case c.state == statePaused && c.Pending() <= c.shard.cfg.Low:
-		if c.out != nil {
-			c.settle()
-		} else {
-			c.want(false)
-		}
 		c.to(stateOpen)
-		c.owner.Resumed()
-	case c.out != nil:
 		c.settle()
+		c.owner.Resumed()
 	default:
-		c.want(false)
+		c.settle()
 	}
 }
 

@@ -12,17 +12,18 @@ type timeAt = time.Duration
 
 // Limits that are not settings: they keep one client from holding its loop, or a burst from holding memory.
 const (
-	turnWrites   = 8         // send calls per conn and turn
-	turnBytes    = 256 << 10 // bytes per conn and turn; past it the conn is paused until the next turn
+	flushSends   = 8         // send calls per Flush or Writable
+	turnSends    = 64        // send calls per conn and turn (about 0.2 ms); past it the conn is paused until the next turn
+	turnBytes    = 256 << 10 // bytes per conn and turn, likewise
 	turnReads    = 4         // recv calls per conn and turn, 64 KiB each
-	expireTurn   = 256       // conns closed for a timeout per tick
-	outboxesKept = 1024      // spare outboxes per shard, about 150 bytes each and what copiesKept allows
+	expireTurn   = 256       // conns closed for a timeout, or evicted, per tick
+	outboxesKept = 256       // spare outboxes per shard: 1.8 MB at most, see copiesKept and piecesKept
 )
 
 // Config is what an operator can set. A zero field takes its default.
 type Config struct {
 	High          int           // bytes that wait for one client; at or above it its owner is paused. 64 KiB
-	Low           int           // bytes; at or below it the owner is resumed. 16 KiB
+	Low           int           // bytes; at or below it the owner is resumed. 16 KiB; at most a quarter of High
 	WriteTimeout  time.Duration // without progress on waiting bytes, after which the client is closed. 30 s
 	InputMax      int           // bytes that a client may send after the handoff. 4 MiB
 	LingerTimeout time.Duration // for the client to close after the last byte. 2 s
@@ -34,6 +35,7 @@ type Config struct {
 func (c Config) WithDefaults() Config {
 	setDefault(&c.High, 64<<10)
 	setDefault(&c.Low, 16<<10)
+	c.Low = min(c.Low, c.High/4) // below High, and by so much that a pause is worth the calls it costs
 	setDefault(&c.WriteTimeout, 30*time.Second)
 	setDefault(&c.InputMax, 4<<20)
 	setDefault(&c.LingerTimeout, 2*time.Second)
@@ -57,13 +59,14 @@ type Shard struct {
 
 	// owned by the loop
 	cfg       Config
-	blocked   waitList // conns whose bytes the kernel does not take now, slowest first
+	blocked   waitList // conns that wait for Writable, slowest first
 	lingering waitList
 	free      *outbox // spare ones, linked by next
 	freeLen   int
 	turnConn  *Conn  // who wrote last, with how much of its share of the turn it has used
-	turnAt    timeAt // the turn meant by turnSent
-	turnSent  int    // bytes
+	turnAt    timeAt // the turn meant by the next two
+	turnBytes int
+	turnSends int
 	drop      [64 << 10]byte
 
 	counts  counts
@@ -108,8 +111,10 @@ func (sh *Shard) Counts() Counts {
 	}
 }
 
-// Reconfigure sets new limits for the shard's conns, those that are open included. Loop goroutine only.
+// Reconfigure sets new limits for the shard's conns, those that are open included (their TCP_USER_TIMEOUT stays as it
+// was). The Kernel stays too, whatever cfg says. Loop goroutine only.
 func (sh *Shard) Reconfigure(cfg Config) {
+	cfg.Kernel = sh.cfg.Kernel // every open conn depends on it
 	sh.cfg = cfg.WithDefaults()
 	for _, w := range []*waitList{&sh.blocked, &sh.lingering} { // a shorter timeout must not wait for the old one
 		if w.first != nil {
@@ -118,11 +123,18 @@ func (sh *Shard) Reconfigure(cfg Config) {
 	}
 }
 
-// evict closes the slowest clients (the longest without progress) until the budget holds or none waits here.
-func (sh *Shard) evict() (n int) {
-	for ; n < expireTurn && sh.budget.exceeded() && sh.blocked.first != nil; n++ {
+// evict closes the slowest clients (the longest without progress) until the budget holds or none waits here. What is
+// left to do after expireTurn of them is for another turn.
+func (sh *Shard) evict() {
+	for range expireTurn {
+		o := sh.blocked.first
+		for o != nil && o.pending == 0 { // paused by the turn, and the client takes nothing: closing it would free nothing
+			o = o.next
+		}
+		if o == nil || !sh.budget.exceeded() {
+			return
+		}
 		sh.counts.evicted.Add(1)
-		sh.blocked.first.conn.Abort(ErrEvicted, true)
+		o.conn.Abort(ErrEvicted, true)
 	}
-	return n
 }

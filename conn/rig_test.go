@@ -1,0 +1,412 @@
+package conn_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"streaming-daemon-go/conn"
+	"streaming-daemon-go/fdrecv/fdtest"
+	"streaming-daemon-go/loop"
+)
+
+// patience bounds every wait: reached only by a test that fails.
+const patience = 20 * time.Second
+
+// plenty is a limit that no test reaches.
+const plenty = 1 << 40
+
+var errOver = errors.New("the test is over")
+
+// rig is a pool of loops with a shard each. When the test ends it checks, for every conn that was opened, that its
+// owner was told in the promised order, that all counts are back at zero, and that no descriptor or goroutine is left.
+type rig struct {
+	testing.TB
+	shards []*conn.Shard
+	budget *conn.Budget
+	log    *lines
+	probes []*probe
+}
+
+func newRig(t testing.TB, loops int, cfg conn.Config, limit int64) *rig {
+	t.Helper()
+	fdtest.NoLeaks(t)
+	pool, err := loop.NewPool(loops)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	r := &rig{TB: t, log: &lines{}}
+	r.budget = conn.NewBudget(limit, slog.New(slog.NewTextHandler(r.log, nil)))
+	for _, l := range pool.Loops() {
+		r.shards = append(r.shards, conn.NewShard(l, cfg, r.budget))
+	}
+	t.Cleanup(r.end)
+	return r
+}
+
+func (r *rig) end() {
+	for _, p := range r.probes {
+		r.onLoop(p.shard.Loop(), func() { p.Abort(errOver, true) })
+		if told := strings.Join(p.told, " "); !inOrder.MatchString(told) {
+			r.Errorf("a conn's owner was told: %s", told)
+		}
+	}
+	for i, sh := range r.shards {
+		if c := sh.Counts(); c.Open != 0 || c.Paused != 0 || c.Pending != 0 {
+			r.Errorf("shard %d counts %+v at the end", i, c)
+		}
+		r.on(i, func() {
+			if b, l := len(sh.Blocked()), len(sh.Lingering()); b+l > 0 {
+				r.Errorf("shard %d: %d blocked, %d lingering at the end", i, b, l)
+			}
+		})
+	}
+	if n := r.budget.Pending(); n != 0 {
+		r.Errorf("%d bytes pending at the end", n)
+	}
+}
+
+var inOrder = regexp.MustCompile(`^((paused resumed )*(paused )?ended released)?$`)
+
+// on runs f on loop i, in one turn, and waits for it.
+func (r *rig) on(i int, f func()) { r.Helper(); r.onLoop(r.shards[i].Loop(), f) }
+
+func (r *rig) onLoop(l *loop.Loop, f func()) {
+	r.Helper()
+	done := make(chan struct{})
+	if err := l.Post(func() { defer close(done); f() }); err != nil {
+		r.Fatal(err)
+	}
+	await(r, done, "the posted function")
+}
+
+// turns lets loop i finish n more turns, in each of which it has looked at the readiness there was.
+func (r *rig) turns(i, n int) {
+	for range n {
+		r.on(i, func() {})
+	}
+}
+
+func await[T any](t testing.TB, c <-chan T, what string) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(patience):
+		t.Fatalf("waited in vain for %s", what)
+		panic("unreachable")
+	}
+}
+
+// open opens p on loop i over a fresh pair and gives the client's end.
+func (r *rig) open(i int, p *probe, kind pair) net.Conn {
+	r.Helper()
+	near, client := kind.make(r)
+	r.openFD(i, p, near, kind.tcp)
+	return client
+}
+
+func (r *rig) openFD(i int, p *probe, near loop.FD, tcp bool) {
+	r.Helper()
+	p.shard = r.shards[i]
+	p.ended, p.released = make(chan struct{}), make(chan struct{})
+	p.paused, p.resumed = make(chan struct{}, 1), make(chan struct{}, 1)
+	r.on(i, func() {
+		if err := p.Open(p.shard, near, tcp, p); err != nil {
+			r.Error(err)
+			_ = near.Close()
+			return
+		}
+		r.probes = append(r.probes, p)
+	})
+}
+
+// pair is a way to make a client socket.
+type pair struct {
+	name string
+	tcp  bool
+	make func(testing.TB) (near loop.FD, client net.Conn)
+}
+
+var (
+	tcp  = pair{"tcp", true, func(t testing.TB) (loop.FD, net.Conn) { return tcpPair(t) }}
+	unic = pair{"unix", false, unixPair}
+	both = []pair{tcp, unic}
+)
+
+func tcpPair(t testing.TB) (loop.FD, *net.TCPConn) {
+	t.Helper()
+	near, client := fdtest.TCPPair(t)
+	_ = client.SetDeadline(time.Now().Add(patience))
+	return near, client
+}
+
+func unixPair(t testing.TB) (loop.FD, net.Conn) {
+	t.Helper()
+	near, far := fdtest.SocketPair(t, unix.SOCK_STREAM)
+	f := os.NewFile(uintptr(far.Release()), "far")
+	defer f.Close()
+	client, err := net.FileConn(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	_ = client.SetDeadline(time.Now().Add(patience))
+	return near, client
+}
+
+// probe is a conn whose owner is the test. Its fields belong to the loop; a test reads told and cause after ended or
+// released was closed.
+type probe struct {
+	conn.Conn
+	shard                       *conn.Shard
+	onPaused, onResumed         func()
+	onEnded                     func(error)
+	onReleased                  func()
+	told                        []string
+	cause                       error
+	fed                         int
+	endedAt, releasedAt         time.Duration // loop clock
+	ended, released             chan struct{} // closed then
+	paused, resumed             chan struct{} // one is kept
+	pauses, resumes, mostQueued int
+}
+
+func (p *probe) Paused() {
+	p.told = append(p.told, "paused")
+	p.pauses++
+	signal(p.paused)
+	call(p.onPaused)
+}
+
+func (p *probe) Resumed() {
+	p.told = append(p.told, "resumed")
+	p.resumes++
+	signal(p.resumed)
+	call(p.onResumed)
+}
+
+func (p *probe) Ended(cause error) {
+	p.told = append(p.told, "ended")
+	p.cause, p.endedAt = cause, p.shard.Loop().Now()
+	close(p.ended)
+	if p.onEnded != nil {
+		p.onEnded(cause)
+	}
+}
+
+func (p *probe) Released() {
+	p.told = append(p.told, "released")
+	p.releasedAt = p.shard.Loop().Now()
+	close(p.released)
+	call(p.onReleased)
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func call(f func()) {
+	if f != nil {
+		f()
+	}
+}
+
+// feed sends events of the pattern until p is paused or over, or has been fed upTo bytes in all.
+func (p *probe) feed(event, upTo int) {
+	for p.Writable() && !p.IsPaused() && p.fed < upTo {
+		p.Queue(pattern(p.fed, min(event, upTo-p.fed)))
+		p.fed += min(event, upTo-p.fed)
+		p.mostQueued = max(p.mostQueued, p.Pending())
+		p.Flush()
+	}
+}
+
+// period of the pattern: a prime, so that bytes lost or repeated in any usual quantity show.
+const period = 251
+
+var patternBytes = func() []byte {
+	b := make([]byte, period+1<<20)
+	for i := range b {
+		b[i] = byte(i % period)
+	}
+	return b
+}()
+
+// pattern is n bytes (at most 1 MiB) of an endless sequence in which each byte tells its offset. The bytes are shared.
+func pattern(offset, n int) []byte { return patternBytes[offset%period:][:n:n] }
+
+// readPattern reads n bytes, or to the end when n < 0, and checks each.
+func readPattern(r io.Reader, offset, n int) (read int, err error) {
+	b := make([]byte, 32<<10)
+	for n < 0 || read < n {
+		want := len(b)
+		if n >= 0 {
+			want = min(want, n-read)
+		}
+		m, err := r.Read(b[:want])
+		for i, c := range b[:m] {
+			if c != byte((offset+read+i)%period) {
+				return read, fmt.Errorf("byte %d is wrong", offset+read+i)
+			}
+		}
+		read += m
+		if err == io.EOF && n < 0 {
+			return read, nil
+		}
+		if err != nil {
+			return read, err
+		}
+	}
+	return read, nil
+}
+
+// meddler is the real Kernel with counters and with hooks in front of it. Hooks are set before use and run on a loop.
+type meddler struct {
+	conn.Kernel
+	sends, recvs, received atomic.Int64
+	// limit says how many of the offered bytes the kernel is offered, or with what error it is not asked at all.
+	limit func(offered int) (int, error)
+}
+
+func newMeddler() *meddler { return &meddler{Kernel: conn.Linux} }
+
+func (m *meddler) allow(offered int) (int, error) {
+	m.sends.Add(1)
+	if m.limit == nil {
+		return offered, nil
+	}
+	return m.limit(offered)
+}
+
+func (m *meddler) Send(fd int, b []byte) (int, error) {
+	n, err := m.allow(len(b))
+	if err != nil {
+		return 0, err
+	}
+	return m.Kernel.Send(fd, b[:n])
+}
+
+func (m *meddler) Sendv(fd int, pieces [][]byte) (int, error) {
+	offered := 0
+	for _, p := range pieces {
+		offered += len(p)
+	}
+	n, err := m.allow(offered)
+	switch {
+	case err != nil:
+		return 0, err
+	case n == offered:
+		return m.Kernel.Sendv(fd, pieces)
+	}
+	var some [][]byte // a copy: the pieces are not ours
+	for _, p := range pieces {
+		if n == 0 {
+			break
+		}
+		p = p[:min(n, len(p))]
+		some, n = append(some, p), n-len(p)
+	}
+	return m.Kernel.Sendv(fd, some)
+}
+
+func (m *meddler) Recv(fd int, b []byte) (int, error) {
+	m.recvs.Add(1)
+	n, err := m.Kernel.Recv(fd, b)
+	m.received.Add(int64(n))
+	return n, err
+}
+
+// sink is a Kernel without descriptors: it collects what is sent. One conn at a time when what it got matters. It is
+// set up on the loop, and read there.
+type sink struct {
+	take     func(offered int) (int, error) // nil: everything
+	keep     bool                           // got is wanted
+	got      []byte
+	sends    int
+	shut     bool
+	resets   int
+	handlers []loop.Handler
+}
+
+func (*sink) Setup(int, time.Duration) error { return nil }
+func (k *sink) Attach(_ *loop.Source, _ *loop.Loop, _ loop.FD, h loop.Handler) error {
+	k.handlers = append(k.handlers, h)
+	return nil
+}
+func (*sink) Retire(*loop.Source)           {}
+func (*sink) Recv(int, []byte) (int, error) { return 0, unix.EAGAIN }
+func (k *sink) ShutdownWrite(int) error     { k.shut = true; return nil }
+func (k *sink) Reset(int)                   { k.resets++ }
+
+func (k *sink) Send(_ int, b []byte) (int, error) {
+	n, err := k.accept(len(b))
+	if k.keep {
+		k.got = append(k.got, b[:n]...)
+	}
+	return n, err
+}
+
+func (k *sink) Sendv(_ int, pieces [][]byte) (int, error) {
+	pieces = pieces[:min(len(pieces), loop.SendvMax)]
+	offered := 0
+	for _, p := range pieces {
+		offered += len(p)
+	}
+	n, err := k.accept(offered)
+	for left := n; k.keep && left > 0; pieces = pieces[1:] {
+		p := pieces[0][:min(left, len(pieces[0]))]
+		k.got, left = append(k.got, p...), left-len(p)
+	}
+	return n, err
+}
+
+func (k *sink) accept(offered int) (int, error) {
+	k.sends++
+	if k.take == nil {
+		return offered, nil
+	}
+	return k.take(offered)
+}
+
+// lines collects what is logged.
+type lines struct {
+	mu   sync.Mutex
+	text []string
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text = append(l.text, string(b))
+	return len(b), nil
+}
+
+func (l *lines) all() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]string(nil), l.text...)
+}
+
+// captureLog collects what goes to the default logger until the test ends.
+func captureLog(t testing.TB) *lines {
+	out, before := &lines{}, slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(out, nil)))
+	t.Cleanup(func() { slog.SetDefault(before) })
+	return out
+}
