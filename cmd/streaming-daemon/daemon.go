@@ -68,7 +68,7 @@ func start(cfg config, log *slog.Logger) (d *daemon, err error) {
 			d.close()
 		}
 	}()
-	fds, err := shareDescriptors(cfg.maxConnections, cfg.loops, log)
+	fds, err := shareDescriptors(cfg.maxConnections, cfg.loops, len(cfg.handoffSockets()), log)
 	if err != nil {
 		return nil, err
 	}
@@ -81,14 +81,17 @@ func start(cfg config, log *slog.Logger) (d *daemon, err error) {
 	if err := d.startHTTP(); err != nil {
 		return nil, err
 	}
+	if err := d.startFront(); err != nil {
+		return nil, err
+	}
 	if err := d.listen(); err != nil {
 		return nil, err
 	}
 	if err := d.serveHandoffs(fds); err != nil {
 		return nil, err
 	}
-	if err := d.startFront(); err != nil {
-		return nil, err
+	if d.front != nil {
+		d.log.Info("front: open this page in a browser", "url", d.front.URL())
 	}
 	return d, nil
 }
@@ -133,6 +136,7 @@ func (d *daemon) startHTTP() error {
 			return err
 		}
 		d.http = append(d.http, s)
+		d.log.Info("listening", "metrics", "http://"+s.Addr().String()+"/metrics")
 	}
 	if d.cfg.pprofAddr != "" {
 		s, err := metrics.ListenPprof(d.cfg.pprofAddr, d.log)
@@ -140,23 +144,14 @@ func (d *daemon) startHTTP() error {
 			return err
 		}
 		d.http = append(d.http, s)
+		d.log.Info("listening", "pprof", "http://"+s.Addr().String()+"/debug/pprof/")
 	}
 	return nil
 }
 
 // listen opens the handoff sockets. Nothing is accepted yet.
 func (d *daemon) listen() error {
-	for _, s := range []struct {
-		flag, path string
-		kind       fdrecv.Kind
-	}{
-		{"-socket", d.cfg.socket, fdrecv.KindStream},
-		{"-seqpacket-socket", d.cfg.seqpacketSocket, fdrecv.KindSeqpacket},
-		{"-fdpass-socket", d.cfg.fdpassSocket, fdrecv.KindFDPass},
-	} {
-		if s.path == "" {
-			continue
-		}
+	for _, s := range d.cfg.handoffSockets() {
 		ln, err := fdrecv.Listen(fdrecv.ListenConfig{Path: s.path, Kind: s.kind, Mode: d.cfg.socketMode})
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.flag, err)
@@ -198,7 +193,9 @@ func (d *daemon) handoff(l *loop.Loop, h fdrecv.Handoff) {
 	d.server.Handoff(l.Index(), h)
 }
 
-// startFront starts the stand-in for Apache. It hands over through a socket like any sender.
+// startFront starts the stand-in for Apache. It hands over through a socket like any sender. It comes before the
+// handoff sockets: were its address taken after they are open, the handoffs that came meanwhile would be lost. A page
+// that is asked for earlier than they are gets a 503.
 func (d *daemon) startFront() error {
 	if d.cfg.front == "" {
 		return nil
@@ -206,9 +203,6 @@ func (d *daemon) startFront() error {
 	path, kind := d.cfg.seqpacketSocket, fdrecv.KindSeqpacket
 	if path == "" {
 		path, kind = d.cfg.socket, fdrecv.KindStream
-	}
-	if path == "" {
-		return errors.New("-front needs -seqpacket-socket or -socket: mod_proxy_fdpass's kind has no payload")
 	}
 	cfg := front.Config{
 		Addr: d.cfg.front,
@@ -219,11 +213,8 @@ func (d *daemon) startFront() error {
 		cfg.MetricsURL = "http://" + d.http[0].Addr().String() + "/metrics"
 	}
 	var err error
-	if d.front, err = front.Start(cfg); err != nil {
-		return err
-	}
-	d.log.Info("front: open this page in a browser", "url", d.front.URL())
-	return nil
+	d.front, err = front.Start(cfg)
+	return err
 }
 
 // close ends what start has started. Streams that are still open are closed without a word.

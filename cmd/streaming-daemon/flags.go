@@ -1,15 +1,19 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"streaming-daemon-go/fdrecv"
 )
 
 // config is every setting of the daemon.
@@ -52,10 +56,10 @@ var flagGroups = []struct {
 }
 
 // newFlagSet declares every flag, with its default, onto c.
-func newFlagSet(c *config, out io.Writer) *flag.FlagSet {
+func newFlagSet(c *config) *flag.FlagSet {
 	set := flag.NewFlagSet("streaming-daemon", flag.ContinueOnError)
-	set.SetOutput(io.Discard) // errors are printed by run, in one line; usage by set.Usage
-	set.Usage = func() { printUsage(set, out) }
+	set.SetOutput(io.Discard) // errors are printed by run, in one line
+	set.Usage = func() {}     // printed by parseFlags, when asked for: package flag does it at every error
 
 	set.StringVar(&c.socket, "socket", "/var/run/streaming-daemon.sock",
 		"`path` for handoffs over SOCK_STREAM (mod_socket_handoff before March 2026); empty: off")
@@ -106,9 +110,13 @@ func newFlagSet(c *config, out io.Writer) *flag.FlagSet {
 // parseFlags reads the command line. flag.ErrHelp: the usage was printed to out. Other errors are one line.
 func parseFlags(args []string, out io.Writer) (config, error) {
 	var c config
-	set := newFlagSet(&c, out)
-	if err := set.Parse(args); err != nil {
+	set := newFlagSet(&c)
+	switch err := set.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		printUsage(set, out)
 		return c, err
+	case err != nil:
+		return c, fmt.Errorf("%w (-h lists the flags)", err)
 	}
 	if set.NArg() > 0 {
 		return c, fmt.Errorf("unexpected argument %q: flags come as -name value; see -h", set.Arg(0))
@@ -116,15 +124,36 @@ func parseFlags(args []string, out io.Writer) (config, error) {
 	return c, c.check()
 }
 
+// handoffSocket is one of the sockets that handoffs come in on.
+type handoffSocket struct {
+	flag, path string
+	kind       fdrecv.Kind
+}
+
+// handoffSockets lists those that are on.
+func (c *config) handoffSockets() []handoffSocket {
+	return slices.DeleteFunc([]handoffSocket{
+		{"-socket", c.socket, fdrecv.KindStream},
+		{"-seqpacket-socket", c.seqpacketSocket, fdrecv.KindSeqpacket},
+		{"-fdpass-socket", c.fdpassSocket, fdrecv.KindFDPass},
+	}, func(s handoffSocket) bool { return s.path == "" })
+}
+
 // check refuses what cannot work, in one line that names the flag.
 func (c *config) check() error {
-	if c.socket == "" && c.seqpacketSocket == "" && c.fdpassSocket == "" {
+	if len(c.handoffSockets()) == 0 {
 		return fmt.Errorf("-socket, -seqpacket-socket and -fdpass-socket are all off: nothing could be handed over")
 	}
-	paths := slices.DeleteFunc([]string{c.socket, c.seqpacketSocket, c.fdpassSocket}, func(p string) bool { return p == "" })
-	slices.Sort(paths)
-	if len(slices.Compact(slices.Clone(paths))) < len(paths) {
-		return fmt.Errorf("two of -socket, -seqpacket-socket and -fdpass-socket have the same path: each needs its own")
+	sockets := c.handoffSockets()
+	for i, a := range sockets {
+		for _, b := range sockets[i+1:] {
+			if filepath.Clean(a.path) == filepath.Clean(b.path) {
+				return fmt.Errorf("%s and %s have the same path %s: each needs its own", a.flag, b.flag, a.path)
+			}
+		}
+	}
+	if c.front != "" && c.socket == "" && c.seqpacketSocket == "" {
+		return fmt.Errorf("-front needs -seqpacket-socket or -socket: mod_proxy_fdpass's kind has no payload")
 	}
 	for _, r := range []struct {
 		flag     string

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 
 	"golang.org/x/sys/unix"
+
+	"streaming-daemon-go/fdrecv"
 )
 
 // descriptors says how the limit on open files is shared out.
@@ -14,13 +16,14 @@ type descriptors struct {
 	pendingMax    int // incomplete handoffs, per listener
 }
 
-// descriptorsOther is what the process needs beside clients and handoffs: standard streams, listeners, three for each
-// loop, scrapes, the front, and slack for handoffs that arrive faster than they are closed.
-func descriptorsOther(loops int) int { return 96 + 3*loops }
+// descriptorsOther is what the process needs beside clients and incomplete handoffs: standard streams, three for each
+// loop, scrapes, the front, and for each handoff socket what one turn accepts: a client that hangs up gives its place
+// away at once, but its descriptor is closed at the end of the turn, after the next clients have come in.
+func descriptorsOther(loops, listeners int) int { return 96 + 3*loops + listeners*fdrecv.AcceptBudget }
 
 // shareDescriptors raises the limit on open files to the hard limit and shares it out. A limit that cannot carry the
 // streams asked for is one warning.
-func shareDescriptors(streams, loops int, log *slog.Logger) (descriptors, error) {
+func shareDescriptors(streams, loops, listeners int, log *slog.Logger) (descriptors, error) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return descriptors{}, fmt.Errorf("getrlimit of open files: %w", err)
@@ -35,7 +38,8 @@ func shareDescriptors(streams, loops int, log *slog.Logger) (descriptors, error)
 		rejectReserve: min(max(total/32, 8), 1024),
 		pendingMax:    min(max(total/64, 8), 512),
 	}
-	room := total - descriptorsOther(loops) - d.rejectReserve - d.pendingMax
+	pending := 2 * d.pendingMax * listeners // the handoff socket, and the client that came over it
+	room := total - descriptorsOther(loops, listeners) - d.rejectReserve - pending
 	if room < 1 {
 		return d, fmt.Errorf("the limit on open files is %d, too low for any stream: raise it (LimitNOFILE= in the unit, ulimit -Hn)", total)
 	}

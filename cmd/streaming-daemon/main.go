@@ -25,7 +25,7 @@ func run(args []string, stdout, stderr *os.File) int {
 	if len(args) > 0 && args[0] == "handoff" {
 		return runHandoff(args[1:], stdout, stderr)
 	}
-	cfg, err := parseFlags(args, stderr)
+	cfg, err := parseFlags(args, stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return exitOK

@@ -66,10 +66,15 @@ func (d *daemon) drain(signals <-chan os.Signal) int {
 	}
 	d.log.Warn("-shutdown-timeout is over: closing what is left", "streams", d.server.Counts().Streams)
 	d.server.Cut(cutSpread)
-	if d.await(quiet, cutSpread+cutGrace, signals) == interrupted {
+	ended := d.await(quiet, cutSpread+cutGrace, signals)
+	if ended == interrupted {
 		return d.interrupted()
 	}
-	d.log.Info("ended", "streams_cut", d.server.Counts().Cut)
+	c := d.server.Counts()
+	d.log.Info("ended", "streams_cut", c.Cut, "streams_left", c.Streams)
+	if ended == awaited && c.Cut == 0 {
+		return exitOK // clients that were slow to close were all that was left
+	}
 	return exitFailed
 }
 
