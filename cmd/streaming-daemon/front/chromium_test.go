@@ -1,0 +1,143 @@
+package front_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// chromium is a headless browser with one tab, driven over a pair of pipes (--remote-debugging-pipe: one JSON object
+// per message, each ended by NUL; the commands are those of the DevTools protocol). One goroutine.
+type chromium struct {
+	t       testing.TB
+	in      *os.File
+	out     *bufio.Reader
+	session string // of the tab; "" until it is attached
+	id      int
+}
+
+// startChromium gives a browser whose tab shows url. It skips the test on a machine that has none: the page's
+// JavaScript cannot be run there at all.
+func startChromium(t testing.TB, url string) *chromium {
+	t.Helper()
+	path := ""
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if p, err := exec.LookPath(name); err == nil {
+			path = p
+			break
+		}
+	}
+	if path == "" {
+		t.Skip("no chromium on this machine: the page's JavaScript needs a browser (apt-get install chromium)")
+	}
+	fromUs, in, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, fromBrowser, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	profile := filepath.Join(t.TempDir(), "profile")
+	cmd := exec.Command(path, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage",
+		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+		"--user-data-dir="+profile, "--remote-debugging-pipe", "about:blank")
+	cmd.ExtraFiles = []*os.File{fromUs, fromBrowser}              // descriptors 3 and 4, as the flag wants them
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}         // its helpers too end with it
+	cmd.Env = append(os.Environ(), "HOME="+filepath.Dir(profile)) // it writes there too
+	err = cmd.Start()
+	_, _ = fromUs.Close(), fromBrowser.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A browser that hangs must not hold the test for ever: reads fail after this.
+	if err := out.SetReadDeadline(time.Now().Add(90 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		_ = cmd.Wait()
+		_, _ = in.Close(), out.Close()
+	})
+	c := &chromium{t: t, in: in, out: bufio.NewReader(out)}
+	var target struct{ TargetID string }
+	c.call("Target.createTarget", map[string]any{"url": url}, &target)
+	var attached struct{ SessionID string }
+	c.call("Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &attached)
+	c.session = attached.SessionID
+	c.eval(`new Promise(r => document.readyState === 'complete' ? r() : addEventListener('load', r))`, nil)
+	return c
+}
+
+// call runs one command and waits for its answer; events that come in between are dropped.
+func (c *chromium) call(method string, params map[string]any, result any) {
+	c.t.Helper()
+	c.id++
+	message := map[string]any{"id": c.id, "method": method, "params": params}
+	if c.session != "" {
+		message["sessionId"] = c.session
+	}
+	b, err := json.Marshal(message)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if _, err := c.in.Write(append(b, 0)); err != nil {
+		c.t.Fatal(err)
+	}
+	for {
+		b, err := c.out.ReadBytes(0)
+		if err != nil {
+			c.t.Fatalf("chromium does not answer %s: %v", method, err)
+		}
+		var answer struct {
+			ID     int
+			Result json.RawMessage
+			Error  *struct{ Message string }
+		}
+		if err := json.Unmarshal(bytes.TrimSuffix(b, []byte{0}), &answer); err != nil {
+			c.t.Fatal(err)
+		}
+		if answer.ID != c.id {
+			continue
+		}
+		if answer.Error != nil {
+			c.t.Fatalf("%s: %s", method, answer.Error.Message)
+		}
+		if result != nil {
+			if err := json.Unmarshal(answer.Result, result); err != nil {
+				c.t.Fatal(err)
+			}
+		}
+		return
+	}
+}
+
+// eval runs expression in the page, awaits it when it is a promise, and decodes its value into result unless that is
+// nil. An exception ends the test.
+func (c *chromium) eval(expression string, result any) {
+	c.t.Helper()
+	var answer struct {
+		Result           struct{ Value json.RawMessage }
+		ExceptionDetails *struct {
+			Text      string
+			Exception struct{ Description string }
+		}
+	}
+	c.call("Runtime.evaluate", map[string]any{"expression": expression, "awaitPromise": true, "returnByValue": true}, &answer)
+	if e := answer.ExceptionDetails; e != nil {
+		c.t.Fatal(errors.New(fmt.Sprint(e.Text, " ", e.Exception.Description)))
+	}
+	if result != nil {
+		if err := json.Unmarshal(answer.Result.Value, result); err != nil {
+			c.t.Fatalf("%s: %v in %s", expression, err, answer.Result.Value)
+		}
+	}
+}
