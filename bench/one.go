@@ -43,8 +43,8 @@ func parseOne(args []string) (f oneFlags, spec func(dir string) (target.Spec, er
 	flags.DurationVar(&o.Delay, "delay", 0, "between two events of a stream (0: the scenario's own; negative: none)")
 	flags.IntVar(&o.Messages, "messages", 0, "events per stream (0: the scenario's own)")
 	flags.BoolVar(&o.Prompt, "prompt", false, "streams repeat a prompt of their own, so that the order of events is checked")
-	client := flags.String("client", "tcp", "tcp, or pair for socket pairs")
-	socketType := flags.String("socket-type", "seqpacket", "of the handoff socket: seqpacket or stream")
+	flags.TextVar(&o.Client, "client", load.TCP, "`type` of the client sockets: tcp, or pair for socket pairs")
+	flags.TextVar(&o.SocketType, "socket-type", load.Seqpacket, "`type` of the handoff socket: seqpacket or stream")
 	flags.IntVar(&o.PayloadBytes, "payload-bytes", 0, "size of the handoff's JSON (0: small)")
 	flags.Float64Var(&o.SlowShare, "slow", 0, "share of clients that read slowly or not at all, 0 to 1")
 	flags.Float64Var(&o.LeaveShare, "leave", 0, "share of clients that leave at a random point, 0 to 1")
@@ -64,35 +64,11 @@ func parseOne(args []string) (f oneFlags, spec func(dir string) (target.Spec, er
 	if err := flags.Parse(args); err != nil {
 		return f, nil, err
 	}
-	if o.Client, err = parseClient(*client); err != nil {
-		return f, nil, err
-	}
-	if o.SocketType, err = parseSocketType(*socketType); err != nil {
-		return f, nil, err
-	}
 	if *o, err = o.WithDefaults(); err != nil {
 		return f, nil, err
 	}
 	spec, err = chooseTarget(f, *kind, flags.Args())
 	return f, spec, err
-}
-
-func parseClient(s string) (load.ClientType, error) {
-	for _, t := range []load.ClientType{load.TCP, load.Pair} {
-		if t.String() == s {
-			return t, nil
-		}
-	}
-	return 0, fmt.Errorf("-client %s: tcp or pair", s)
-}
-
-func parseSocketType(s string) (load.SocketType, error) {
-	for _, t := range []load.SocketType{load.Stream, load.Seqpacket} {
-		if t.String() == s {
-			return t, nil
-		}
-	}
-	return 0, fmt.Errorf("-socket-type %s: seqpacket or stream", s)
 }
 
 // chooseTarget is nil, nil for an attached one.

@@ -26,6 +26,9 @@ const (
 	// gets a 503. Retries are counted, so that a daemon that accepts too slowly shows.
 	backlogPatience = 10 * time.Second
 	backlogRetry    = 2 * time.Millisecond
+	// sendPatience is what the older module has as SO_SNDTIMEO. Only a payload above what the socket takes at once
+	// needs any, and then the loop waits: no other client is read meanwhile.
+	sendPatience = 500 * time.Millisecond
 )
 
 // state is where a client stands; only to changes it.
@@ -77,7 +80,7 @@ func (c *client) handOver() {
 	if c.handedAt == 0 {
 		c.handedAt = at
 	}
-	err := handOver(w.path, w.conf.SocketType, c.server.Int(), w.payload(c))
+	err := w.sender.Send(c.server.Int(), w.payload(c), sendPatience)
 	if errors.Is(err, unix.EAGAIN) && at-c.handedAt < backlogPatience {
 		w.counters.retries.Add(1)
 		w.loop.Arm(&c.timer, at+backlogRetry)

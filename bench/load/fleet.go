@@ -9,24 +9,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"streaming-daemon-go/fdrecv"
 	"streaming-daemon-go/loop"
 )
-
-// ClientType is what a client socket is.
-type ClientType int
-
-// TCP on loopback, or a socket pair, which leaves the cost of TCP out.
-const (
-	TCP ClientType = iota
-	Pair
-)
-
-func (t ClientType) String() string {
-	if t == TCP {
-		return "tcp"
-	}
-	return "pair"
-}
 
 // Config is what a fleet plays.
 type Config struct {
@@ -79,9 +64,13 @@ func NewFleet(conf Config) (*Fleet, error) {
 	f := &Fleet{pool: pool}
 	addresses := max(conf.Streams/streamsPerAddress+1, 4)
 	for i, l := range pool.Loops() {
+		sender, err := fdrecv.NewSender(conf.SocketPath, conf.SocketType.kind())
+		if err != nil {
+			pool.Close()
+			return nil, fmt.Errorf("load: %w", err)
+		}
 		w := &worker{
-			conf: conf, index: i, loop: l,
-			path:      &unix.SockaddrUnix{Name: conf.SocketPath},
+			conf: conf, index: i, loop: l, sender: sender,
 			waiting:   map[endpoint]*client{},
 			rules:     newRules(conf.Expect),
 			buffer:    make([]byte, readBuffer),

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"streaming-daemon-go/fdrecv"
 	"streaming-daemon-go/loop"
 )
 
@@ -32,7 +33,7 @@ type worker struct {
 	conf     Config // immutable
 	index    int    // immutable
 	loop     *loop.Loop
-	path     *unix.SockaddrUnix
+	sender   *fdrecv.Sender
 	counters counters
 
 	listener                    listener

@@ -46,14 +46,14 @@ const (
 // WithDefaults fills in what is not set.
 func (o Options) WithDefaults() (Options, error) {
 	d, ok := map[string]Options{
-		"hold":  {Streams: 1000, Rate: 3000, Duration: 10 * time.Second, Delay: 10 * time.Second},
+		"hold":  {Streams: 1000, Rate: 3000, Duration: 10 * time.Second, Delay: 5 * time.Second},
 		"paced": {Streams: 1000, Rate: 3000, Duration: 10 * time.Second, Delay: time.Second},
 		// 19 events 1 ms apart: the clients' turn-round keeps the target busy all the time.
 		"churn": {Concurrency: 200, Duration: 10 * time.Second, Delay: time.Millisecond, Messages: 19},
 		// 10 ms: a client that does not read has filled its socket and reached any watermark within the run.
 		"slow":  {Streams: 200, Rate: 1000, Duration: 15 * time.Second, Delay: 10 * time.Millisecond, SlowShare: 0.25},
 		"leave": {Streams: 1000, Rate: 1000, Delay: 50 * time.Millisecond, Messages: 40, LeaveShare: 0.5},
-		"storm": {Streams: 1000, Delay: 10 * time.Second},
+		"storm": {Streams: 1000, Delay: 5 * time.Second},
 	}[o.Scenario]
 	if !ok {
 		return o, fmt.Errorf("scenario: no scenario %q; there are %v", o.Scenario, Names())
@@ -65,7 +65,6 @@ func (o Options) WithDefaults() (Options, error) {
 	orDefault(&o.Delay, d.Delay)
 	orDefault(&o.SlowShare, d.SlowShare)
 	orDefault(&o.LeaveShare, d.LeaveShare)
-	orDefault(&o.SocketType, load.Seqpacket)
 	orDefault(&o.Seed, 1)
 	orDefault(&o.Workers, max(1, runtime.NumCPU()/2))
 	if !o.Prompt {
