@@ -4,14 +4,14 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
+
+	"streaming-daemon-go/fdrecv/fdtest"
 )
 
 // chromium is a headless browser with one tab, driven over a pair of pipes (--remote-debugging-pipe: one JSON object
@@ -22,6 +22,7 @@ type chromium struct {
 	out     *bufio.Reader
 	session string // of the tab; "" until it is attached
 	id      int
+	loaded  bool // the page's load event has come
 }
 
 // startChromium gives a browser whose tab shows url. It skips the test on a machine that has none: the page's
@@ -46,13 +47,16 @@ func startChromium(t testing.TB, url string) *chromium {
 	if err != nil {
 		t.Fatal(err)
 	}
-	profile := filepath.Join(t.TempDir(), "profile")
+	home, err := os.MkdirTemp("", "front-chromium-")
+	if err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.Command(path, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage",
 		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-		"--user-data-dir="+profile, "--remote-debugging-pipe", "about:blank")
-	cmd.ExtraFiles = []*os.File{fromUs, fromBrowser}              // descriptors 3 and 4, as the flag wants them
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}         // its helpers too end with it
-	cmd.Env = append(os.Environ(), "HOME="+filepath.Dir(profile)) // it writes there too
+		"--disable-breakpad", "--user-data-dir="+filepath.Join(home, "profile"), "--remote-debugging-pipe", "about:blank")
+	cmd.ExtraFiles = []*os.File{fromUs, fromBrowser}      // descriptors 3 and 4, as the flag wants them
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // its helpers too end with it
+	cmd.Env = append(os.Environ(), "HOME="+home)          // it writes there too
 	err = cmd.Start()
 	_, _ = fromUs.Close(), fromBrowser.Close()
 	if err != nil {
@@ -66,26 +70,58 @@ func startChromium(t testing.TB, url string) *chromium {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		_ = cmd.Wait()
 		_, _ = in.Close(), out.Close()
+		// Its helpers die a moment after it, and may still write there until then.
+		fdtest.Eventually(t, "the browser's directory to be removed", func() bool { return os.RemoveAll(home) == nil })
 	})
 	c := &chromium{t: t, in: in, out: bufio.NewReader(out)}
 	var target struct{ TargetID string }
-	c.call("Target.createTarget", map[string]any{"url": url}, &target)
+	c.call("Target.createTarget", map[string]any{"url": "about:blank"}, &target)
 	var attached struct{ SessionID string }
 	c.call("Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &attached)
 	c.session = attached.SessionID
-	c.eval(`new Promise(r => document.readyState === 'complete' ? r() : addEventListener('load', r))`, nil)
+	c.call("Page.enable", nil, nil)
+	c.call("Page.navigate", map[string]any{"url": url}, nil)
+	for !c.loaded {
+		c.read("the page's load event")
+	}
 	return c
 }
 
-// call runs one command and waits for its answer; events that come in between are dropped.
+// message is an answer (ID) or an event (Method).
+type message struct {
+	ID     int
+	Method string
+	Result json.RawMessage
+	Error  *struct{ Message string }
+}
+
+// read waits for the next message; what is waited for goes into the failure.
+func (c *chromium) read(what string) message {
+	c.t.Helper()
+	b, err := c.out.ReadBytes(0)
+	if err != nil {
+		c.t.Fatalf("chromium: waiting for %s: %v", what, err)
+	}
+	var m message
+	if err := json.Unmarshal(bytes.TrimSuffix(b, []byte{0}), &m); err != nil {
+		c.t.Fatal(err)
+	}
+	c.loaded = c.loaded || m.Method == "Page.loadEventFired"
+	return m
+}
+
+// call runs one command and waits for its answer; of the events that come in between, read keeps what matters.
 func (c *chromium) call(method string, params map[string]any, result any) {
 	c.t.Helper()
 	c.id++
-	message := map[string]any{"id": c.id, "method": method, "params": params}
-	if c.session != "" {
-		message["sessionId"] = c.session
+	command := map[string]any{"id": c.id, "method": method}
+	if params != nil {
+		command["params"] = params
 	}
-	b, err := json.Marshal(message)
+	if c.session != "" {
+		command["sessionId"] = c.session
+	}
+	b, err := json.Marshal(command)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -93,18 +129,7 @@ func (c *chromium) call(method string, params map[string]any, result any) {
 		c.t.Fatal(err)
 	}
 	for {
-		b, err := c.out.ReadBytes(0)
-		if err != nil {
-			c.t.Fatalf("chromium does not answer %s: %v", method, err)
-		}
-		var answer struct {
-			ID     int
-			Result json.RawMessage
-			Error  *struct{ Message string }
-		}
-		if err := json.Unmarshal(bytes.TrimSuffix(b, []byte{0}), &answer); err != nil {
-			c.t.Fatal(err)
-		}
+		answer := c.read(method)
 		if answer.ID != c.id {
 			continue
 		}
@@ -133,7 +158,7 @@ func (c *chromium) eval(expression string, result any) {
 	}
 	c.call("Runtime.evaluate", map[string]any{"expression": expression, "awaitPromise": true, "returnByValue": true}, &answer)
 	if e := answer.ExceptionDetails; e != nil {
-		c.t.Fatal(errors.New(fmt.Sprint(e.Text, " ", e.Exception.Description)))
+		c.t.Fatalf("%s %s", e.Text, e.Exception.Description)
 	}
 	if result != nil {
 		if err := json.Unmarshal(answer.Result.Value, result); err != nil {

@@ -43,11 +43,19 @@ type limits struct {
 	headerBytes int           // net/http adds 4096 to it
 	bodyBytes   int64         // of a POST; the payload made of it still fits a handoff message, see payload
 	conns       int           // open at once and not handed over yet; more wait in the kernel's backlog
+
+	// shutdown is how long Shutdown lets requests end before it cuts them.
+	shutdown time.Duration
+	// send is how long Shutdown waits for a Send that runs, even when its context is done: a client must not be dropped
+	// half-way.
+	send time.Duration
 }
 
 // serverLimits: the page allows a prompt of 4000 UTF-16 units (index.html), 36,000 bytes when each is percent-encoded
 // in a GET; that and a browser's other header fields fit in 48 KiB. Browsers hold at most six connections to a host
-// (and a spare one or two), so 128 are a score of people.
+// (and a spare one or two), so 128 are a score of people. What Shutdown mostly waits for are those spare connections, which
+// net/http takes for running requests in their first 5 s: hence one second. Five for a Send is far beyond the patience
+// of a handoff (Apache's module gives it 200 to 500 ms).
 var serverLimits = limits{
 	headerRead:  5 * time.Second,
 	read:        10 * time.Second,
@@ -56,16 +64,9 @@ var serverLimits = limits{
 	headerBytes: 48 << 10,
 	bodyBytes:   64 << 10,
 	conns:       128,
+	shutdown:    time.Second,
+	send:        5 * time.Second,
 }
-
-const (
-	// requestGrace is how long Shutdown lets requests end before it cuts them. Short, because what it mostly waits for
-	// are the spare connections of browsers, which net/http takes for running requests in their first 5 s.
-	requestGrace = time.Second
-	// sendGrace is how long Shutdown waits for a Send that runs, even when its context is done: a client must not be
-	// dropped half-way. Far beyond the patience of a handoff (Apache's module gives it 200 to 500 ms).
-	sendGrace = 5 * time.Second
-)
 
 // Server is the HTTP listener with its connections. Every method may be called from any goroutine.
 type Server struct {
@@ -174,7 +175,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 }
 
 func (s *Server) stop(ctx context.Context) error {
-	patience, cancel := context.WithTimeout(ctx, requestGrace)
+	patience, cancel := context.WithTimeout(ctx, s.limits.shutdown)
 	defer cancel()
 	if err := s.http.Shutdown(patience); err != nil {
 		// What Close reports on top are sockets that were already gone.
@@ -182,14 +183,14 @@ func (s *Server) stop(ctx context.Context) error {
 	}
 	<-s.served
 	// Accept has given its slot back; who holds all of them knows that every connection has given back its own.
-	grace := time.NewTimer(sendGrace)
+	grace := time.NewTimer(s.limits.send)
 	defer grace.Stop()
 	for taken := range cap(s.slots) {
 		select {
 		case s.slots <- struct{}{}:
 		case <-grace.C:
 			return errors.Join(ctx.Err(), fmt.Errorf("front: handoffs still run after %v (%d of %d connections are closed)",
-				sendGrace, taken, cap(s.slots)))
+				s.limits.send, taken, cap(s.slots)))
 		}
 	}
 	return ctx.Err()
