@@ -1,10 +1,10 @@
 package load
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 
 	"streaming-daemon-go/bench/wire"
 	"streaming-daemon-go/sse"
@@ -19,7 +19,7 @@ type Expect struct {
 // rules are an Expect with what all streams of one worker share. Not safe for concurrent use.
 type rules struct {
 	expect   Expect
-	greeting []byte          // what the first whole stream said before its prompt; nil before that
+	greeting *string         // what the first whole stream said before its prompt; nil before that
 	emit     func(sse.Event) // bound once, so that an event allocates nothing
 	current  *check          // whose bytes emit sees
 	fault    Fault           // the first one of the Feed under way
@@ -150,28 +150,26 @@ func (r *rules) end(c *check, prompt string) Fault {
 	return FaultNone
 }
 
-// endPrompt holds the text against the prompt: it must be the greeting that all streams share, then the prompt.
+// endPrompt holds the text against the prompt: it must be the greeting that all streams share, then the prompt. Until
+// a first stream was right, the greeting is what stands before the prompt's first word.
 func (r *rules) endPrompt(c *check, prompt string) Fault {
-	greeting, found := bytes.CutSuffix(c.text, []byte(prompt))
-	if found && r.greeting == nil {
-		r.greeting = append([]byte{}, greeting...)
+	text := string(c.text)
+	greeting := r.greeting
+	if greeting == nil {
+		first, _, _ := strings.Cut(prompt, " ")
+		before, _, _ := strings.Cut(text, first)
+		greeting = &before
 	}
-	switch want := string(r.greeting) + prompt; {
-	case found && bytes.Equal(greeting, r.greeting):
+	switch want := *greeting + prompt; {
+	case text == want:
+		r.greeting = greeting
 		return FaultNone
-	case slices.Equal(sortedWords(string(c.text)), sortedWords(want)):
+	case slices.Equal(sortedWords(text), sortedWords(want)):
 		return FaultOrder
-	case len(c.text) < len(want):
+	case len(text) < len(want):
 		return FaultShort
 	}
 	return FaultCorrupt
 }
 
-func sortedWords(s string) []string {
-	var words []string
-	for w := range bytes.FieldsSeq([]byte(s)) {
-		words = append(words, string(w))
-	}
-	slices.Sort(words)
-	return words
-}
+func sortedWords(s string) []string { return slices.Sorted(strings.FieldsSeq(s)) }

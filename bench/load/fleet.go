@@ -30,18 +30,18 @@ type Config struct {
 	LeaveWithin time.Duration // after the handoff
 }
 
-// role spreads the shares evenly over the clients, so that each has its part of every phase of a run.
+// role spreads the shares evenly over the clients, so that each has its part of every phase of a run. The slow ones
+// are taken first, those that leave from the rest.
 func (c *Config) role(n uint64) role {
-	crossed := func(share float64) bool {
-		return uint64(float64(n+1)*share) > uint64(float64(n)*share)
-	}
-	switch {
-	case crossed(c.SlowShare):
-		if uint64(float64(n+1)*c.SlowShare)%2 == 0 {
+	slow, before := uint64(float64(n+1)*c.SlowShare), uint64(float64(n)*c.SlowShare)
+	if slow > before {
+		if slow%2 == 0 {
 			return stalls
 		}
 		return trickles
-	case crossed(c.LeaveShare):
+	}
+	rest, share := float64(n-before), c.LeaveShare/max(1-c.SlowShare, 1e-9)
+	if uint64((rest+1)*share) > uint64(rest*share) {
 		return leaves
 	}
 	return reads
