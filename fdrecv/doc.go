@@ -12,7 +12,7 @@
 //   - Each connection ends in exactly one Handoff. Its client socket is usable (Err is nil), or is one that still
 //     deserves an answer (Err says which), or there is none. Every other descriptor that came is closed.
 //   - A complete handoff costs no registration with epoll and no timer: the payload is nearly always there when the
-//     connection is accepted. Its handoff socket is closed before Config.Handoff is called.
+//     connection is accepted. A handoff socket is closed in the turn in which its handoff ends.
 //   - A turn accepts at most a budget, an incomplete handoff has a deadline, and the number of those is bounded.
 //   - When descriptors run out, the listener waits: handoffs stay in the kernel's backlog, none is dropped.
 //   - Drain loses nothing that a sender believes delivered.

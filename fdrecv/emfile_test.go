@@ -98,7 +98,7 @@ func TestEMFILE(t *testing.T) {
 	start := time.Now()
 	r.start(fdrecv.Config{Admit: func() bool { asked <- struct{}{}; return true }})
 	for range tries {
-		<-asked
+		await(t, asked)
 	}
 	if took := time.Since(start); took < (tries-1)*fdrecv.BackOff {
 		t.Errorf("%d tries within %v: that is spinning", tries, took)
@@ -159,7 +159,7 @@ func TestP18Admit(t *testing.T) {
 	start := time.Now()
 	r.start(fdrecv.Config{Admit: func() bool { asked <- struct{}{}; return room }})
 	for range 4 {
-		<-asked
+		await(t, asked)
 	}
 	if took := time.Since(start); took < 3*fdrecv.BackOff {
 		t.Errorf("asked 4 times within %v", took)

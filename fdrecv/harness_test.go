@@ -117,6 +117,16 @@ func (r *receiver) stop() {
 	}
 }
 
+// await takes one from c.
+func await(t testing.TB, c <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-c:
+	case <-time.After(patience):
+		t.Fatal("waited in vain")
+	}
+}
+
 // inTurn runs f on the loop and waits for it.
 func (r *receiver) inTurn(f func()) {
 	r.t.Helper()

@@ -328,6 +328,26 @@ func TestUnlinkOnlyIfOurs(t *testing.T) {
 	}
 }
 
+// While another start holds the lock it may have looked at our socket already and be about to replace it: the path is
+// left to it.
+func TestUnlinkRespectsTheLock(t *testing.T) {
+	fdtest.NoLeaks(t)
+	path := socketPath(t)
+	ln := listen(t, path, fdrecv.KindStream)
+	f, err := os.OpenFile(path+".lock", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	if !exists(path) {
+		t.Error("removed under another start's feet")
+	}
+}
+
 // P-02: by default the backlog is as long as the kernel allows, and EAGAIN comes through when it is full; so do the
 // other answers that a sender can get.
 func TestP02Backlog(t *testing.T) {

@@ -298,7 +298,8 @@ func TestP20ClosedInTheSameTurn(t *testing.T) {
 				fdtest.SendFDs(t, conn.Int(), []byte{0}, server.Int())
 				h := r.next()
 				defer h.Client.Close()
-				r.inTurn(func() {}) // the turn of the handoff is over
+				r.inTurn(func() {}) // perhaps still in the turn of the handoff, before its sweep
+				r.inTurn(func() {}) // now that turn is over
 				n, _, err := unix.Recvfrom(conn.Int(), make([]byte, 1), unix.MSG_DONTWAIT)
 				if n != 0 || err != nil {
 					t.Errorf("the sender reads %d, %v, want the end", n, err)
@@ -475,6 +476,33 @@ func TestP23PendingBound(t *testing.T) {
 	r.stop()
 }
 
+// The receive buffer is shared: a payload that is kept must not change when the next one comes.
+func TestPayloadOutlivesTheNext(t *testing.T) {
+	for _, kind := range kinds {
+		t.Run(kind.String(), func(t *testing.T) {
+			fdtest.NoLeaks(t)
+			r := serve(t, kind, fdrecv.Config{})
+			server, _ := streamPair(t)
+			var kept []fdrecv.Payload
+			prompts := []string{"first", "other", "third"}
+			for _, prompt := range prompts {
+				payload := []byte(`{"prompt":"` + prompt + `"}`)
+				if err := fdrecv.Send(r.path, kind, server.Int(), payload, time.Second); err != nil {
+					t.Fatal(err)
+				}
+				h := r.next()
+				_ = h.Client.Close()
+				kept = append(kept, h.Payload)
+			}
+			for i, prompt := range prompts {
+				if kept[i].Prompt != prompt || !strings.Contains(string(kept[i].Raw()), prompt) {
+					t.Errorf("%q became %q in %q", prompt, kept[i].Prompt, kept[i].Raw())
+				}
+			}
+		})
+	}
+}
+
 // A burst may not run longer than the budget in one turn. Each turn has a time of its own on the loop's clock.
 func TestAcceptBudget(t *testing.T) {
 	fdtest.NoLeaks(t)
@@ -512,40 +540,48 @@ func TestAcceptBudget(t *testing.T) {
 	})
 }
 
-// A panic in any of the callbacks costs neither the listener nor the handoffs behind it.
+// A panic in any of the callbacks costs neither the listener nor the handoffs behind it, whether the handoff is complete
+// when it is accepted or has to wait for its end.
 func TestPanicInCallbacks(t *testing.T) {
-	fdtest.NoLeaks(t)
-	handoffs := make(chan fdrecv.Handoff, 8)
-	panics := 3
-	boom := func(which int) {
-		if panics == which {
-			panics--
-			panic("boom")
-		}
+	for _, kind := range kinds {
+		t.Run(kind.String(), func(t *testing.T) {
+			fdtest.NoLeaks(t)
+			handoffs := make(chan fdrecv.Handoff, 8)
+			panics := 3
+			boom := func(which int) {
+				if panics == which {
+					panics--
+					panic("boom")
+				}
+			}
+			r := serve(t, kind, fdrecv.Config{
+				Admit:    func() bool { boom(3); return true },
+				Accepted: func() { boom(2) },
+				Handoff: func(h fdrecv.Handoff) {
+					handoffs <- h
+					boom(1)
+				},
+			})
+			r.handoffs = handoffs
+			server, _ := streamPair(t)
+			for range 4 {
+				conn := fdtest.Dial(t, r.path, socketType(kind))
+				fdtest.SendFDs(t, conn.Int(), []byte{0}, server.Int())
+				if kind == fdrecv.KindStream {
+					fdtest.Eventually(t, "the pending handoff", func() bool { return r.ln.PendingCount() == 1 })
+				}
+				_ = conn.Close()
+				h := r.next()
+				if h.Err != nil {
+					t.Error(h.Err)
+				}
+				_ = h.Client.Close()
+			}
+			r.inTurn(func() {
+				if panics != 0 {
+					t.Errorf("%d panics did not happen", panics)
+				}
+			})
+		})
 	}
-	r := serve(t, fdrecv.KindStream, fdrecv.Config{
-		Admit:    func() bool { boom(3); return true },
-		Accepted: func() { boom(2) },
-		Handoff: func(h fdrecv.Handoff) {
-			handoffs <- h
-			boom(1)
-		},
-	})
-	server, _ := streamPair(t)
-	for range 3 {
-		conn := fdtest.Dial(t, r.path, unix.SOCK_STREAM)
-		fdtest.SendFDs(t, conn.Int(), []byte{0}, server.Int())
-		fdtest.Eventually(t, "the pending handoff", func() bool { return r.ln.PendingCount() == 1 })
-		_ = conn.Close()
-		h := <-handoffs
-		if h.Err != nil {
-			t.Error(h.Err)
-		}
-		_ = h.Client.Close()
-	}
-	r.inTurn(func() {
-		if panics != 0 {
-			t.Errorf("%d panics did not happen", panics)
-		}
-	})
 }

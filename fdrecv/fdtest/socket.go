@@ -3,6 +3,7 @@ package fdtest
 import (
 	"net"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -92,15 +93,25 @@ func Dial(t testing.TB, path string, socketType int) loop.FD {
 	return fd
 }
 
-// SendFDs sends data with any number of descriptors, all in one control message, over the Unix socket conn. The
-// caller keeps all of them.
+// SendFDs sends data, which may be empty, with any number of descriptors, all in one control message, over the Unix
+// socket conn. The caller keeps all of them.
 func SendFDs(t testing.TB, conn int, data []byte, fds ...int) {
 	t.Helper()
-	var control []byte
-	if len(fds) > 0 {
-		control = unix.UnixRights(fds...)
+	// Not unix.Sendmsg: it adds a byte to an empty message.
+	var iov unix.Iovec
+	msg := unix.Msghdr{Iov: &iov}
+	msg.SetIovlen(1)
+	if len(data) > 0 {
+		iov.Base = &data[0]
+		iov.SetLen(len(data))
 	}
-	if err := unix.Sendmsg(conn, data, control, nil, unix.MSG_NOSIGNAL); err != nil {
-		t.Fatalf("sendmsg with %d bytes and %d descriptors: %v", len(data), len(fds), err)
+	if len(fds) > 0 {
+		control := unix.UnixRights(fds...)
+		msg.Control = &control[0]
+		msg.SetControllen(len(control))
+	}
+	_, _, errno := unix.Syscall(unix.SYS_SENDMSG, uintptr(conn), uintptr(unsafe.Pointer(&msg)), unix.MSG_NOSIGNAL)
+	if errno != 0 {
+		t.Fatalf("sendmsg with %d bytes and %d descriptors: %v", len(data), len(fds), errno)
 	}
 }
