@@ -12,6 +12,7 @@ import (
 const (
 	TurnBytes    = turnBytes
 	TurnSends    = turnSends
+	TurnReads    = turnReads
 	ExpireTurn   = expireTurn
 	OutboxesKept = outboxesKept
 	CopiesKept   = copiesKept
@@ -53,7 +54,8 @@ func (w *waitList) conns() (all []*Conn) {
 	if w.last != prev {
 		panic("conn: end of list is wrong")
 	}
-	if w.first != nil && (!w.timer.Armed() || w.timer.At() > max(w.first.since+w.timeout(), w.loop.Now())) {
+	const rounded = 4 * time.Millisecond // a loop may round a deadline up by so much
+	if w.first != nil && (!w.timer.Armed() || w.timer.At() > max(w.first.since+w.timeout(), w.loop.Now())+rounded) {
 		panic("conn: timer too late for the first of the list")
 	}
 	return all

@@ -42,6 +42,11 @@ type rig struct {
 func newRig(t testing.TB, loops int, cfg conn.Config, limit int64) *rig {
 	t.Helper()
 	fdtest.NoLeaks(t)
+	return makeRig(t, loops, cfg, limit)
+}
+
+func makeRig(t testing.TB, loops int, cfg conn.Config, limit int64) *rig {
+	t.Helper()
 	pool, err := loop.NewPool(loops)
 	if err != nil {
 		t.Fatal(err)
@@ -97,6 +102,25 @@ func (r *rig) turns(i, n int) {
 	for range n {
 		r.on(i, func() {})
 	}
+}
+
+// eachTurn runs f(0), f(1), ... on loop i, in n turns that follow each other, and waits for the last.
+func (r *rig) eachTurn(i, n int, f func(turn int)) {
+	r.Helper()
+	l, done := r.shards[i].Loop(), make(chan struct{})
+	var step func(turn int)
+	step = func(turn int) {
+		if turn == n {
+			close(done)
+			return
+		}
+		f(turn)
+		if err := l.Post(func() { step(turn + 1) }); err != nil {
+			r.Error(err)
+		}
+	}
+	r.on(i, func() { step(0) })
+	await(r, done, "the last turn")
 }
 
 func await[T any](t testing.TB, c <-chan T, what string) T {
