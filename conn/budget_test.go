@@ -14,7 +14,6 @@ import (
 
 	"streaming-daemon-go/conn"
 	"streaming-daemon-go/fdrecv/fdtest"
-	"streaming-daemon-go/loop"
 )
 
 // Past the limit on what waits for all clients together the slowest are evicted, on both loops, until it holds: counted,
@@ -112,7 +111,7 @@ func TestBudgetEvictsTheSlowest(t *testing.T) {
 func stall(r *rig, i, n, bytes int) (all []*probe) {
 	for range n {
 		p := &probe{}
-		r.openFD(i, p, loop.FD{}, false)
+		r.openFD(i, p, noFD, false)
 		r.on(i, func() { p.Queue(pattern(0, bytes)); p.Flush() })
 		all = append(all, p)
 	}

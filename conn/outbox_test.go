@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"streaming-daemon-go/conn"
-	"streaming-daemon-go/loop"
 )
 
 // checkOps runs a program of bytes against a conn on a Kernel without descriptors, and holds it to what a client may
@@ -39,7 +38,7 @@ func checkOps(r *rig, k *sink, cfg conn.Config, ops []byte) (failed error) {
 		}
 	}}
 	p := &probe{shard: sh, ended: make(chan struct{}), released: make(chan struct{}), paused: make(chan struct{}, 1), resumed: make(chan struct{}, 1)}
-	if err := p.Open(sh, loop.FD{}, false, p); err != nil {
+	if err := p.Open(sh, noFD, false, p); err != nil {
 		return err
 	}
 	defer func() {
@@ -235,7 +234,7 @@ func TestNeverEmpty(t *testing.T) {
 				}
 				return offered - lag, nil
 			}
-			if err := p.Open(sh, loop.FD{}, false, p); err != nil {
+			if err := p.Open(sh, noFD, false, p); err != nil {
 				t.Error(err)
 				return
 			}
@@ -272,7 +271,7 @@ func TestCopiesAreJoined(t *testing.T) {
 	p := &probe{ended: make(chan struct{}), released: make(chan struct{})}
 	r.on(0, func() {
 		p.shard = r.shards[0]
-		if err := p.Open(p.shard, loop.FD{}, false, p); err != nil {
+		if err := p.Open(p.shard, noFD, false, p); err != nil {
 			t.Error(err)
 			return
 		}
@@ -328,7 +327,7 @@ func TestSpareOutboxesAreBounded(t *testing.T) {
 		var all []*probe
 		for i := range conn.OutboxesKept + 100 {
 			p := &probe{shard: sh, ended: make(chan struct{}), released: make(chan struct{})}
-			if err := p.Open(sh, loop.FD{}, false, p); err != nil {
+			if err := p.Open(sh, noFD, false, p); err != nil {
 				t.Error(err)
 				return
 			}

@@ -208,17 +208,20 @@ type probe struct {
 	pauses, resumes, mostQueued int
 }
 
+// noFD is for a Kernel that needs none.
+var noFD loop.FD
+
 func (p *probe) Paused() {
 	p.told = append(p.told, "paused")
 	p.pauses++
-	signal(p.paused)
+	raise(p.paused)
 	call(p.onPaused)
 }
 
 func (p *probe) Resumed() {
 	p.told = append(p.told, "resumed")
 	p.resumes++
-	signal(p.resumed)
+	raise(p.resumed)
 	call(p.onResumed)
 }
 
@@ -238,7 +241,7 @@ func (p *probe) Released() {
 	call(p.onReleased)
 }
 
-func signal(c chan struct{}) {
+func raise(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:

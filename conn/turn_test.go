@@ -8,7 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"streaming-daemon-go/conn"
-	"streaming-daemon-go/loop"
 )
 
 // bottomless is the real Kernel, but for a send that takes everything and makes no call: the fastest reader there is.
@@ -113,7 +112,7 @@ func TestPausedWithNothingPendingTimesOut(t *testing.T) {
 	k := &sink{}
 	r := newRig(t, 1, conn.Config{Kernel: k, WriteTimeout: 20 * time.Millisecond}, 10)
 	p := &probe{}
-	r.openFD(0, p, loop.FD{}, false)
+	r.openFD(0, p, noFD, false)
 	r.on(0, func() {
 		p.feed(10, 1<<20)
 		if !p.IsPaused() || p.Pending() != 0 {
@@ -153,11 +152,13 @@ func TestReadBudget(t *testing.T) {
 	r := newRig(t, 1, conn.Config{Kernel: k, InputMax: 1 << 30}, plenty)
 	p := &probe{}
 	client := r.open(0, p, unic)
-	if _, err := client.Write([]byte("x")); err != nil {
-		t.Fatal(err)
-	}
 	before := 0
 	r.eachTurn(0, 100, func(i int) {
+		if i == 0 {
+			if _, err := io.WriteString(client, "x"); err != nil { // stays unread: readable from now on
+				t.Error(err)
+			}
+		}
 		if n := k.recvs - before; i > 0 && n != conn.TurnReads {
 			t.Errorf("turn %d: %d reads", i, n)
 		}
