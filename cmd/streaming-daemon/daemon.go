@@ -63,9 +63,10 @@ func start(cfg config, log *slog.Logger) (d *daemon, err error) {
 		cfg.loops = defaultLoops()
 	}
 	d = &daemon{cfg: cfg, log: log}
+	begun := d // d itself is nil after `return nil, err`
 	defer func() {
 		if err != nil {
-			d.close()
+			begun.close()
 		}
 	}()
 	fds, err := shareDescriptors(cfg.maxConnections, cfg.loops, len(cfg.handoffSockets()), log)
