@@ -182,6 +182,7 @@ func TestSenderHoldsItsCopy(t *testing.T) {
 					p.Abort(errOver, false)
 				})
 				await(t, p.released, "Released")
+				r.turns(0, 1) // and the number given back, in the sweep
 
 				next := &probe{}
 				nextNear, _ := kind.make(t)

@@ -81,7 +81,7 @@ func TestIdleConnIsSmall(t *testing.T) {
 	r := newRig(t, 1, conn.Config{}, plenty)
 	n, end := idle(r, unic, 400)
 	defer end()
-	if n > most {
+	if n > most && !raceBuild { // netpoll keeps a map of its operators in race builds
 		t.Errorf("%.0f bytes of live heap per idle conn, of which Conn is %d", n, conn.SizeOfConn)
 	}
 	r.on(0, func() {

@@ -65,8 +65,9 @@ func TestSocketOptions(t *testing.T) {
 		{1000 * time.Hour, 1<<31 - 1},      // the kernel refuses what does not fit an int
 		{24 * time.Hour, 24 * 3600 * 1000}, // and takes what does
 	}
+	r := newRig(t, 1, conn.Config{}, plenty)
 	for _, tt := range tests {
-		r := newRig(t, 1, conn.Config{WriteTimeout: tt.writeTimeout}, plenty)
+		r.on(0, func() { r.shards[0].Reconfigure(conn.Config{WriteTimeout: tt.writeTimeout}) })
 		p := &probe{}
 		near, _ := tcpPair(t)
 		fd := near.Int()
@@ -120,28 +121,26 @@ func TestNoSIGPIPE(t *testing.T) {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGPIPE, unix.SIGWINCH)
 	defer signal.Stop(signals)
+	r := newRig(t, 1, conn.Config{}, plenty)
 	for _, pieces := range []int{1, 2} { // send, sendmsg
-		func() {
-			r := makeRig(t, 1, conn.Config{}, plenty)
-			p := &probe{}
-			client := r.open(0, p, unic)
-			r.on(0, func() {
-				_ = client.Close()
-				for range pieces {
-					p.Queue([]byte("too late"))
-				}
-				p.Flush() // before the loop can have seen the hangup
-				if err := unix.Kill(unix.Getpid(), unix.SIGWINCH); err != nil {
-					t.Error(err)
-				}
-			})
-			if s := await(t, signals, "the second signal"); s != unix.SIGWINCH {
-				t.Errorf("got %v", s)
+		p := &probe{}
+		client := r.open(0, p, unic)
+		r.on(0, func() {
+			_ = client.Close()
+			for range pieces {
+				p.Queue([]byte("too late"))
 			}
-			await(t, p.released, "Released")
-			if !errors.Is(p.cause, conn.ErrHangup) {
-				t.Errorf("ended with %v", p.cause)
+			p.Flush() // before the loop can have seen the hangup
+			if err := unix.Kill(unix.Getpid(), unix.SIGWINCH); err != nil {
+				t.Error(err)
 			}
-		}()
+		})
+		if s := await(t, signals, "the second signal"); s != unix.SIGWINCH {
+			t.Errorf("got %v", s)
+		}
+		await(t, p.released, "Released")
+		if !errors.Is(p.cause, conn.ErrHangup) {
+			t.Errorf("ended with %v", p.cause)
+		}
 	}
 }

@@ -166,10 +166,11 @@ func FuzzAnyOrderOfCalls(f *testing.F) {
 // random part of each send, or says EAGAIN though it is not true.
 func TestShortWrites(t *testing.T) {
 	eachPair(t, func(t *testing.T, kind pair) {
+		m := newMeddler()
+		r := newRig(t, 1, conn.Config{Kernel: m}, plenty)
 		for seed := range uint64(5) {
 			const total = 1 << 20
 			random := rand.New(rand.NewPCG(seed, 3))
-			m := newMeddler()
 			m.limit = func(offered int) (int, error) {
 				switch random.IntN(8) {
 				case 0:
@@ -180,7 +181,6 @@ func TestShortWrites(t *testing.T) {
 					return 1 + random.IntN(offered), nil
 				}
 			}
-			r := newRig(t, 1, conn.Config{Kernel: m}, plenty)
 			p := &probe{}
 			client := r.open(0, p, kind)
 			scratch := make([]byte, 0, 3000)

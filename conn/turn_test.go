@@ -128,8 +128,8 @@ func TestPausedWithNothingPendingTimesOut(t *testing.T) {
 // The end of a stream goes out in full whatever of the turn is spent.
 func TestFinishAfterTheTurnIsSpent(t *testing.T) {
 	eachPair(t, func(t *testing.T, kind pair) {
+		r := newRig(t, 1, conn.Config{}, plenty)
 		for _, more := range []int{0, 100} {
-			r := newRig(t, 1, conn.Config{}, plenty)
 			p := &probe{}
 			client := r.open(0, p, kind)
 			r.on(0, func() {
