@@ -64,3 +64,10 @@ func (b *bar) end() {
 		fmt.Fprint(b.to, "\r\x1b[K")
 	}
 }
+
+// showOnTerminal is show where the line can be drawn again.
+func (b *bar) showOnTerminal(p scenario.Progress) {
+	if b.terminal {
+		b.show(p)
+	}
+}

@@ -80,7 +80,7 @@ func rows(r *scenario.Result) [][2]string {
 		[2]string{"CPU", cpu},
 		[2]string{"context switches", fmt.Sprintf("%d voluntary, %d forced", w.Voluntary, w.Forced)},
 		[2]string{"memory (RSS)", fmt.Sprintf("%s idle, %s with %d streams, %s peak, %s after",
-			bytes(m.Idle), bytes(m.Full), m.Streams, bytes(m.Peak), bytes(m.After))},
+			formatBytes(m.Idle), formatBytes(m.Full), m.Streams, formatBytes(m.Peak), formatBytes(m.After))},
 		[2]string{"  per stream", fmt.Sprintf("%.0f bytes open, %.0f bytes after; %.0f bytes of kernel memory for both ends",
 			m.PerStream(), m.AfterPerStream(), m.KernelPerStream())},
 		[2]string{"descriptors", fmt.Sprintf("%d idle, %d full, %d after", r.FDs.Idle, r.FDs.Full, r.FDs.After)},
@@ -119,7 +119,7 @@ func micros(us int64) string {
 	}
 }
 
-func bytes(n int64) string {
+func formatBytes(n int64) string {
 	switch {
 	case n < 10<<10:
 		return fmt.Sprintf("%d B", n)

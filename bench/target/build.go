@@ -17,6 +17,8 @@ type Spec struct {
 	Path  string   // of the executable
 	Loops int      // -loops; 0: the program's own choice
 	Args  []string // after all others
+
+	wrapper []string // the command in front; see UnderStrace
 }
 
 // ErrNoCompiler: there is no C compiler, so there is no floor to measure against.

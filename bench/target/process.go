@@ -7,6 +7,7 @@ import (
 	"net"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -56,7 +57,8 @@ func Start(ctx context.Context, spec Spec, dir string, demo Demo) (*Process, err
 		"-backend", "demo", "-demo-delay", demo.Delay.String(), "-demo-messages", strconv.Itoa(demo.Messages),
 		"-loops", strconv.Itoa(spec.Loops), "-log-level", "warn",
 	}
-	p.cmd = exec.Command(spec.Path, append(args, spec.Args...)...)
+	line := slices.Concat(spec.wrapper, []string{spec.Path}, args, spec.Args)
+	p.cmd = exec.Command(line[0], line[1:]...)
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("target: start %s: %w", spec.Name, err)
@@ -71,6 +73,12 @@ func Start(ctx context.Context, spec Spec, dir string, demo Demo) (*Process, err
 	for network, path := range map[string]string{"unix": p.Stream, "unixpacket": p.Seqpacket} {
 		if err := p.waitFor(ctx, network, path); err != nil {
 			return nil, errors.Join(err, p.Stop())
+		}
+	}
+	if len(spec.wrapper) > 0 {
+		var err error
+		if p.PID, err = child(p.PID); err != nil {
+			return nil, errors.Join(err, p.cmd.Process.Kill())
 		}
 	}
 	return p, nil
@@ -128,11 +136,13 @@ func (p *Process) Stop() error {
 	if p.cmd == nil {
 		return nil
 	}
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // os.ErrProcessDone: it has ended already, see below
+	if p.Running() {
+		_ = syscall.Kill(p.PID, syscall.SIGTERM) // ESRCH: it has ended this moment, see below
+	}
 	select {
 	case <-p.exited:
 	case <-time.After(stopPatience):
-		_ = p.cmd.Process.Kill()
+		_ = syscall.Kill(p.PID, syscall.SIGKILL)
 		<-p.exited
 		return fmt.Errorf("target: %s did not end within %v of SIGTERM\n%s", p.Name, stopPatience, p.output)
 	}
