@@ -3,7 +3,6 @@ package main_test
 import (
 	"bufio"
 	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -263,6 +262,20 @@ func (l *logLines) find(text string) map[string]any {
 	return nil
 }
 
+// findAttribute gives a string attribute of any line that has it; "": none has.
+func (l *logLines) findAttribute(name string) string {
+	for _, line := range l.all() {
+		var attributes map[string]any
+		if json.Unmarshal([]byte(line), &attributes) != nil {
+			continue
+		}
+		if value, ok := attributes[name].(string); ok {
+			return value
+		}
+	}
+	return ""
+}
+
 // number is a numeric attribute.
 func number(t testing.TB, attributes map[string]any, name string) int {
 	t.Helper()
@@ -272,6 +285,3 @@ func number(t testing.TB, attributes map[string]any, name string) int {
 	}
 	return int(n)
 }
-
-// word is a string attribute.
-func word(attributes map[string]any, name string) string { return fmt.Sprint(attributes[name]) }
