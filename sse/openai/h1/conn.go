@@ -279,7 +279,10 @@ func (c *conn) deliver(data []byte) {
 func (c *conn) finish(rest []byte) {
 	call := c.call
 	c.call = nil
-	if c.keepAlive && len(rest) == 0 {
+	if len(rest) > 0 { // bytes that nobody asked for: what they would answer is unknown
+		c.keepAlive = false
+	}
+	if c.keepAlive {
 		c.sh.keep(c)
 	} else {
 		c.close()
