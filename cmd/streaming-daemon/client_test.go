@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/textproto"
 	"strings"
 	"testing"
 	"time"
@@ -110,12 +111,13 @@ func parse(t testing.TB, r raw, headSent bool) answer {
 		if err != nil || status == 0 {
 			t.Fatalf("no response head (%v) in %q, which ended with %v", err, r.bytes, r.err)
 		}
-		response, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(r.bytes[:headLen])), nil)
+		// Not http.ReadResponse: it keeps Connection to itself.
+		_, lines, _ := bytes.Cut(r.bytes[:headLen], []byte("\r\n"))
+		fields, err := textproto.NewReader(bufio.NewReader(bytes.NewReader(lines))).ReadMIMEHeader()
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = response.Body.Close()
-		a.status, a.header, a.body = status, response.Header, r.bytes[headLen:]
+		a.status, a.header, a.body = status, http.Header(fields), r.bytes[headLen:]
 		if a.header.Get("Content-Type") != "text/event-stream" {
 			return a
 		}
