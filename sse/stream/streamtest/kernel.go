@@ -30,18 +30,20 @@ func (k *Kernel) Writes(fd int) []string {
 func (k *Kernel) Send(fd int, b []byte) (int, error) { return k.Sendv(fd, [][]byte{b}) }
 
 func (k *Kernel) Sendv(fd int, pieces [][]byte) (int, error) {
-	var b []byte
-	for _, p := range pieces[:min(len(pieces), loop.SendvMax)] {
-		b = append(b, p...)
+	pieces = pieces[:min(len(pieces), loop.SendvMax)]
+	offered := 0
+	for _, p := range pieces {
+		offered += len(p)
 	}
 	if k.Take != nil {
-		n, err := k.Take(fd, len(b))
+		n, err := k.Take(fd, offered)
 		if err != nil {
 			return 0, err
 		}
-		b = b[:n]
+		offered = n
 	}
-	n, err := loop.Send(fd, b)
+	b := slices.Concat(pieces...)
+	n, err := loop.Send(fd, b[:offered])
 	if err == nil {
 		k.mu.Lock()
 		defer k.mu.Unlock()

@@ -36,6 +36,14 @@ func (s *Script) Maker(r **Rig) stream.Maker {
 	return func(*loop.Loop) stream.Backend { (*r).Watch(s); return s }
 }
 
+// Again is a new script with the funcs of s, or with none when s is nil.
+func (s *Script) Again() *Script {
+	if s == nil {
+		return &Script{}
+	}
+	return &Script{OnStart: s.OnStart, OnWake: s.OnWake, OnPause: s.OnPause, OnResume: s.OnResume, OnDrain: s.OnDrain, OnStop: s.OnStop}
+}
+
 // Watch makes the end of the test check s.
 func (r *Rig) Watch(s *Script) {
 	r.mu.Lock()
