@@ -13,6 +13,7 @@ const (
 	TurnTimers = turnTimers
 	BatchSlots = batchSlots
 	PostedKept = postedKept
+	FreedBatch = freedBatch
 	Horizon    = time.Duration(horizon) * TickLength
 )
 

@@ -21,6 +21,9 @@ var ErrClosed = errors.New("loop: closed")
 // and hangups waiting for seconds. What is left fires in the next turn, at once.
 const turnTimers = 1024
 
+// freedBatch is how many freed operators may wait to be reusable, 112 bytes each.
+const freedBatch = 64
+
 // Loop is one epoll event loop. Make it with NewPool.
 type Loop struct {
 	index  int           // immutable
@@ -40,6 +43,7 @@ type Loop struct {
 	running    []func()       // the posted functions of this turn; kept for its capacity
 	lateBy     time.Duration  // the latest timer of this turn
 	fire       func(t *Timer) // fireTimer, bound once so that a turn allocates nothing; immutable
+	freed      int            // operators that netpoll has not got back yet
 	closing    bool
 
 	lag lag
@@ -57,7 +61,7 @@ const timerOff = time.Duration(1<<63 - 1)
 func newLoop(index int, epoch time.Time) (*Loop, error) {
 	l := &Loop{index: index, epoch: epoch, timerAt: timerOff, exited: make(chan struct{})}
 	l.fire = l.fireTimer
-	poll, err := newPoll(l.turn)
+	poll, err := newPoll(l.turn, l.back)
 	if err != nil {
 		return nil, err
 	}
@@ -114,8 +118,17 @@ func (l *Loop) Each(f func(Handler)) {
 }
 
 // Arm sets t to fire at a deadline on the loop's clock; one that is armed is moved. A deadline in the past fires at
-// the end of the current tick. Loop goroutine only.
-func (l *Loop) Arm(t *Timer, at time.Duration) { l.wheel.Arm(t, max(at, l.now)) }
+// the end of the current tick. One that is CoarseFrom or more away is rounded up to CoarseTick (t.At tells), so that
+// one wake-up serves all that are due within it. Loop goroutine only.
+func (l *Loop) Arm(t *Timer, at time.Duration) { l.wheel.Arm(t, l.Round(at)) }
+
+// Round gives the deadline that Arm would set. Loop goroutine only.
+func (l *Loop) Round(at time.Duration) time.Duration {
+	if at-l.now < CoarseFrom || at > timerOff-CoarseTick {
+		return max(at, l.now)
+	}
+	return (at + CoarseTick - 1) / CoarseTick * CoarseTick
+}
 
 // Stop disarms t. Loop goroutine only.
 func (l *Loop) Stop(t *Timer) { l.wheel.Stop(t) }
@@ -245,7 +258,20 @@ func (l *Loop) sweep() {
 	l.retiredFDs = l.retiredFDs[:0]
 }
 
-func (l *Loop) freeOperator(op *netpoll.FDOperator) { l.poll.Free(op) }
+func (l *Loop) freeOperator(op *netpoll.FDOperator) {
+	l.poll.Free(op)
+	l.freed++
+}
+
+// back reports whether netpoll's Wait has to have its turn: for the end, and to get freed operators back, which is
+// worth its price (two syscalls more, and a yield when nothing is ready) only for a batch of them.
+func (l *Loop) back() bool {
+	if !l.closing && l.freed < freedBatch {
+		return false
+	}
+	l.freed = 0
+	return true
+}
 
 // shut takes the loop out of service, runs what was posted until then, and closes the poll, once.
 func (l *Loop) shut() {

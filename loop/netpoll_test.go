@@ -28,7 +28,7 @@ func TestNetpollContract(t *testing.T) {
 // newPoll opens a poll; the caller runs Wait.
 func newPoll(t *testing.T, around func(dispatch func() bool) bool) netpoll.Poll {
 	t.Helper()
-	poll, err := loop.NewPoll(around)
+	poll, err := loop.NewPoll(around, func() bool { return true })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -472,7 +472,8 @@ func TestOperatorsAreReused(t *testing.T) {
 		})
 	}
 	on(t, l, func() {
-		if after := loop.Operators(l); after != before {
+		// Freed ones come back in batches, and netpoll makes new ones by the dozen.
+		if after := loop.Operators(l); after > before+2*loop.FreedBatch {
 			t.Errorf("%d operators for one client at a time, %d before", after, before)
 		}
 	})

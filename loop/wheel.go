@@ -5,20 +5,38 @@ import (
 	"time"
 )
 
-// TickLength is the resolution of a Wheel: deadlines are rounded up to it, so that one wake-up serves every stream
-// due within it. Shorter ticks cost wake-ups (45 us of CPU each on an idle loop, BenchmarkWakeTimer: at every tick that is
-// 1.1 % of a core), longer ones lateness.
-const TickLength = 4 * time.Millisecond
+// TickLength is the resolution of a Wheel: deadlines are rounded up to it.
+const TickLength = time.Millisecond
 
-// 4 levels of 256 slots: level 0 holds the next 256 ticks one by one (1 s), each further level 256 times as much, in
-// all 2^32 ticks (198 days). What lies beyond is put at the horizon and moved on when it gets there.
+// A wake-up costs tens of microseconds (BenchmarkWakeTimer), an event a few: many streams have to share one. So what
+// waits long enough not to feel it is rounded up further. Lateness of 4 ms is below what a reader of words notices.
 const (
-	wheelBits   = 8
-	wheelSlots  = 1 << wheelBits
-	wheelMask   = wheelSlots - 1
-	wheelLevels = 4
-	horizon     = int64(1)<<(wheelBits*wheelLevels) - 1 // ticks
+	CoarseTick = 4 * time.Millisecond
+	CoarseFrom = 32 * time.Millisecond
 )
+
+// Level 0 has 4096 slots of a tick (4 s: an event a second never moves down from a higher level), the three above have
+// 256 slots each, 4 s, 17 minutes and 3 days long: in all 2^36 ticks, 2 years. What lies beyond is put at the horizon
+// and moved on when it gets there. 38 KB per loop.
+const (
+	wheelBits0  = 12
+	wheelBits   = 8
+	wheelLevels = 4
+	wheelSlots  = 1<<wheelBits0 + (wheelLevels-1)<<wheelBits           // over all levels
+	horizon     = int64(1)<<(wheelBits0+(wheelLevels-1)*wheelBits) - 1 // ticks
+)
+
+// level is one ring of the wheel. A slot of it is 1<<shift ticks long, and it has 1<<bits of them from first on.
+type level struct{ shift, bits, first int }
+
+func (l level) slot(tick int64) int { return l.first + int(tick>>l.shift)&(1<<l.bits-1) }
+
+var levels = [wheelLevels]level{
+	{0, wheelBits0, 0},
+	{wheelBits0, wheelBits, 1 << wheelBits0},
+	{wheelBits0 + wheelBits, wheelBits, 1<<wheelBits0 + 1<<wheelBits},
+	{wheelBits0 + 2*wheelBits, wheelBits, 1<<wheelBits0 + 2<<wheelBits},
+}
 
 // Firer is what a Timer calls. Both methods run on the timer's loop and must not block.
 type Firer interface {
@@ -51,8 +69,8 @@ type Wheel struct {
 	hand   int64 // every slot of a tick <= hand has been emptied
 	count  int   // armed timers, those in due included
 	due    *Timer
-	slots  [wheelLevels][wheelSlots]*Timer
-	filled [wheelLevels][wheelSlots / 64]uint64 // bit set: the slot may hold timers (Stop leaves it set, nextFilled clears it)
+	slots  [wheelSlots]*Timer
+	filled [wheelSlots / 64]uint64 // bit set: the slot may hold timers (Stop leaves it set, nextFilled clears it)
 }
 
 // Len is the number of armed timers.
@@ -90,10 +108,13 @@ func (w *Wheel) place(t *Timer) {
 	}
 	// The level that can tell ticks apart at this distance. Going round past the hand is unambiguous: what a slot held
 	// for the hand's own round was moved down when the hand entered it.
-	level := (bits.Len64(uint64(tick-w.hand)) - 1) / wheelBits
-	slot := int(tick>>(level*wheelBits)) & wheelMask
-	t.link(&w.slots[level][slot])
-	w.filled[level][slot/64] |= 1 << (slot % 64)
+	l := 0
+	if far := bits.Len64(uint64(tick-w.hand)) - 1 - wheelBits0; far >= 0 {
+		l = 1 + far/wheelBits
+	}
+	slot := levels[l].slot(tick)
+	t.link(&w.slots[slot])
+	w.filled[slot/64] |= 1 << (slot % 64)
 }
 
 // Next is the time at which Advance has work to do: the next tick with timers, or the next at which a higher level
@@ -113,43 +134,42 @@ func (w *Wheel) Next() (at time.Duration, ok bool) {
 // nextTick finds the first tick after the hand at which a slot has to be emptied, over all levels.
 func (w *Wheel) nextTick() (int64, bool) {
 	best, found := int64(0), false
-	for level := range wheelLevels {
-		shift := level * wheelBits
-		digit := int(w.hand>>shift) & wheelMask
-		ahead := w.nextFilled(level, digit)
+	for i, l := range levels {
+		ahead := w.nextFilled(l)
 		if ahead == 0 {
 			continue
 		}
-		tick := (w.hand>>shift + int64(ahead)) << shift
+		tick := (w.hand>>l.shift + int64(ahead)) << l.shift
 		if !found || tick < best {
 			best, found = tick, true
 		}
-		if level == 0 && digit+ahead < wheelSlots {
+		if i == 0 && tick>>l.bits == w.hand>>l.bits {
 			break // this round of level 0 ends before any higher level has to be emptied
 		}
 	}
 	return best, found
 }
 
-// nextFilled is how many slots after digit the next filled one of level is, going round once; 0: there is none. It
-// forgets the slots that Stop emptied: a timeout that is stopped in time, as nearly all are, wakes nobody.
-func (w *Wheel) nextFilled(level, digit int) int {
-	for step := 1; step <= wheelSlots; {
-		slot := (digit + step) & wheelMask
-		word := w.filled[level][slot/64] >> (slot % 64)
+// nextFilled is how many slots after the hand's the next filled one of a level is, going round once; 0: there is none.
+// It forgets the slots that Stop emptied: a timeout that is stopped in time, as nearly all are, wakes nobody.
+func (w *Wheel) nextFilled(l level) int {
+	size, at := 1<<l.bits, int(w.hand>>l.shift)
+	for step := 1; step <= size; {
+		slot := l.first + (at+step)&(size-1)
+		word := w.filled[slot/64] >> (slot % 64)
 		if word == 0 {
 			step += 64 - slot%64
 			continue
 		}
 		step += bits.TrailingZeros64(word)
-		if step > wheelSlots {
+		if step > size {
 			break
 		}
-		slot = (digit + step) & wheelMask
-		if w.slots[level][slot] != nil {
+		slot = l.first + (at+step)&(size-1)
+		if w.slots[slot] != nil {
 			return step
 		}
-		w.filled[level][slot/64] &^= 1 << (slot % 64)
+		w.filled[slot/64] &^= 1 << (slot % 64)
 	}
 	return 0
 }
@@ -174,15 +194,13 @@ func (w *Wheel) Advance(now time.Duration, budget int, call func(*Timer)) int {
 // turnTo sets the hand to tick, moves down what the higher levels hold for it, and takes its level 0 slot for due.
 func (w *Wheel) turnTo(tick int64) {
 	w.hand = tick
-	for level := wheelLevels - 1; level > 0; level-- {
-		shift := level * wheelBits
-		if tick&(1<<shift-1) != 0 {
+	for i := wheelLevels - 1; i > 0; i-- {
+		l := levels[i]
+		if tick&(1<<l.shift-1) != 0 {
 			continue // not at the start of a slot of this level
 		}
-		slot := int(tick>>shift) & wheelMask
-		for t := w.take(level, slot); t != nil; {
+		for t := w.take(l.slot(tick)); t != nil; {
 			next := t.next
-			t.next, t.prev = nil, nil
 			if tickAfter(t.at) <= w.hand {
 				t.link(&w.due)
 			} else {
@@ -191,7 +209,12 @@ func (w *Wheel) turnTo(tick int64) {
 			t = next
 		}
 	}
-	for t := w.take(0, int(tick)&wheelMask); t != nil; {
+	head := w.take(levels[0].slot(tick))
+	if w.due == nil && head != nil { // nearly always: the whole list moves, and no timer is touched but the first
+		w.due, head.prev = head, &w.due
+		return
+	}
+	for t := head; t != nil; {
 		next := t.next
 		t.link(&w.due)
 		t = next
@@ -199,10 +222,10 @@ func (w *Wheel) turnTo(tick int64) {
 }
 
 // take empties a slot and gives its list.
-func (w *Wheel) take(level, slot int) *Timer {
-	w.filled[level][slot/64] &^= 1 << (slot % 64)
-	head := w.slots[level][slot]
-	w.slots[level][slot] = nil
+func (w *Wheel) take(slot int) *Timer {
+	w.filled[slot/64] &^= 1 << (slot % 64)
+	head := w.slots[slot]
+	w.slots[slot] = nil
 	return head
 }
 

@@ -26,7 +26,7 @@ func (s *Stream) setTimer() {
 	if cfg.MaxStreamDuration > 0 {
 		next = earlier(next, s.accepted+cfg.MaxStreamDuration)
 	}
-	if next == 0 || s.timer.Armed() && s.timer.At() <= next {
+	if next == 0 || s.timer.Armed() && s.timer.At() <= s.shard.loop.Round(next) {
 		return // too early a timer costs one look
 	}
 	s.shard.loop.Arm(&s.timer, next)
