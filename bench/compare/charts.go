@@ -27,7 +27,7 @@ func (r *Report) Charts() map[string]string {
 	s := r.summary()
 	charts := map[string]string{"overview.svg": report.BarsSVG("The same streams, side by side", s.overview(r))}
 	for i, m := range ladderFigures {
-		c := report.Chart{Title: m.short + " against open streams", XTitle: "open streams", YTitle: m.unit, Points: true}
+		c := report.Chart{Title: m.short + " against open streams", XTitle: "open streams", YTitle: m.unit, Points: true, YLog: m.log}
 		for _, name := range s.names {
 			if points := Ladder(r.Runs, name, r.Config.Ladder, m.of); len(points) > 0 {
 				c.Lines = append(c.Lines, report.Line{Name: name, Colour: colour(name), Points: points})

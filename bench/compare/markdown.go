@@ -167,10 +167,11 @@ func (r *Report) ladderTables(b *strings.Builder, s *summary) {
 // ladderFigures are what is shown of the ladder.
 var ladderFigures = []struct {
 	title, short, unit string
+	log                bool // orders of magnitude apart
 	of                 func(*scenario.Result) float64
 }{
-	{"CPU per event, µs", "CPU per event", "µs", func(r *scenario.Result) float64 { return micros(r.Window.PerEvent().Nanoseconds()) }},
-	{"Memory per open stream, bytes", "Memory per open stream", "bytes", func(r *scenario.Result) float64 { return r.Memory.PerStream() }},
+	{"CPU per event, µs", "CPU per event", "µs", false, func(r *scenario.Result) float64 { return micros(r.Window.PerEvent().Nanoseconds()) }},
+	{"Memory per open stream, bytes", "Memory per open stream", "bytes", true, func(r *scenario.Result) float64 { return r.Memory.PerStream() }},
 }
 
 // syscallTable lists what one stream costs in calls.

@@ -75,7 +75,7 @@ func (c Chart) SVG() string {
 	legendX := float64(chartWidth - plotRight)
 	for i := len(c.Lines) - 1; i >= 0; i-- {
 		name := c.Lines[i].Name
-		legendX -= 7.2*float64(len([]rune(name))) + 10
+		legendX -= 8*float64(len([]rune(name))) + 10
 		fmt.Fprintf(&b, `<text x="%.1f" y="%d">%s</text>`, legendX, plotTop-12, html.EscapeString(name))
 		legendX -= 16
 		fmt.Fprintf(&b, `<rect x="%.1f" y="%d" width="12" height="4" rx="2" fill="%s"/>`, legendX, plotTop-18, c.colour(i))

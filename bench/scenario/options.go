@@ -112,6 +112,9 @@ func (o Options) endless() bool { return o.Messages == 0 && !o.Prompt }
 // Demo is how the target must have been started for these options.
 func (o Options) Demo() target.Demo {
 	d := target.Demo{Delay: o.Delay, Messages: o.Messages, Streams: o.open()}
+	if o.SocketType == load.Stream {
+		d.Socket = target.StreamSocket
+	}
 	if o.endless() {
 		opening := time.Duration(0)
 		if o.Rate > 0 {

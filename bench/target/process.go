@@ -14,12 +14,22 @@ import (
 	"time"
 )
 
-// Demo is what the target's demo backend sends.
+// Demo is what the target is asked to do.
 type Demo struct {
+	Socket   Socket        // the one that it listens on: a second one would cost descriptors that streams need
 	Delay    time.Duration // between two events
 	Messages int           // equal events per stream; 0: the prompt, word by word
 	Streams  int           // at the same time, at most
 }
+
+// Socket is a type of handoff socket.
+type Socket uint8
+
+// The two types that a target can listen on.
+const (
+	SeqpacketSocket Socket = iota
+	StreamSocket
+)
 
 // Process is a running target.
 type Process struct {
@@ -42,14 +52,14 @@ const (
 	connectionsSpare = 1000
 )
 
-// Start runs spec with its sockets in dir and returns when both take connections. Stop ends it.
+// Start runs spec with its socket in dir and returns when it takes connections. Stop ends it.
 func Start(ctx context.Context, spec Spec, dir string, demo Demo) (*Process, error) {
-	p := &Process{
-		Name:      spec.Name,
-		Stream:    filepath.Join(dir, spec.Name+".sock"),
-		Seqpacket: filepath.Join(dir, spec.Name+".seqpacket.sock"),
-		exited:    make(chan struct{}),
-		output:    &tail{},
+	p := &Process{Name: spec.Name, exited: make(chan struct{}), output: &tail{}}
+	network, path := "unixpacket", filepath.Join(dir, spec.Name+".sock")
+	if demo.Socket == StreamSocket {
+		network, p.Stream = "unix", path
+	} else {
+		p.Seqpacket = path
 	}
 	args := []string{
 		"-socket", p.Stream, "-seqpacket-socket", p.Seqpacket, "-metrics-addr", "",
@@ -70,10 +80,8 @@ func Start(ctx context.Context, spec Spec, dir string, demo Demo) (*Process, err
 	}()
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
-	for network, path := range map[string]string{"unix": p.Stream, "unixpacket": p.Seqpacket} {
-		if err := p.waitFor(ctx, network, path); err != nil {
-			return nil, errors.Join(err, p.Stop())
-		}
+	if err := p.waitFor(ctx, network, path); err != nil {
+		return nil, errors.Join(err, p.Stop())
 	}
 	if len(spec.wrapper) > 0 {
 		var err error
