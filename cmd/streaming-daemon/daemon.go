@@ -62,6 +62,9 @@ func start(cfg config, log *slog.Logger) (d *daemon, err error) {
 	if cfg.loops == 0 {
 		cfg.loops = defaultLoops()
 	}
+	// A loop keeps its P while it waits for a moment (package loop says why): scrapes and the garbage collector need one
+	// of their own.
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), cfg.loops+1))
 	d = &daemon{cfg: cfg, log: log}
 	begun := d // d itself is nil after `return nil, err`
 	defer func() {
