@@ -63,7 +63,7 @@ func startChromium(t testing.TB, url string) *chromium {
 		t.Fatal(err)
 	}
 	// A browser that hangs must not hold the test for ever: reads fail after this.
-	if err := out.SetReadDeadline(time.Now().Add(90 * time.Second)); err != nil {
+	if err := out.SetReadDeadline(time.Now().Add(60 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
