@@ -239,21 +239,25 @@ func (c *client) ended() {
 }
 
 // leave closes the client without a word, as a browser does. What it has read was right so far.
-func (c *client) leave() {
-	if c.role == stalls { // it must have got a stream all the same: look at what waits in the socket
-		n, err := loop.Recv(c.parked.Int(), c.w.buffer)
-		if err == nil && n > 0 {
-			if c.state == handed {
-				c.to(started)
-				c.w.counters.started.Add(1)
-			}
+func (c *client) leave() { c.finish(&c.w.counters.left) }
+
+// dismiss is leave for the end of a run: a client that nothing has come for by now was lost.
+func (c *client) dismiss() {
+	if c.state == handed && c.parked.Valid() { // it has not read yet, but something must be there to be read
+		if n, err := loop.Recv(c.parked.Int(), c.w.buffer); err == nil && n > 0 {
+			c.to(started)
+			c.w.counters.started.Add(1)
 			if _, f := c.w.rules.feed(&c.check, c.w.buffer[:n]); f != FaultNone {
 				c.end(f, nil)
 				return
 			}
 		}
 	}
-	c.finish(&c.w.counters.left)
+	if c.state != started {
+		c.end(FaultTimeout, nil)
+		return
+	}
+	c.leave()
 }
 
 func (c *client) end(f Fault, err error) {

@@ -154,20 +154,20 @@ func (f *Fleet) Record(opening, events bool) error {
 	return f.each(func(w *worker) error { w.recordOpening, w.recordEvents = opening, events; return nil })
 }
 
-// LeaveAll closes every client that is open, all in one turn.
+// LeaveAll closes every client that is open, all in one turn. One that nothing has come for is FaultTimeout.
 func (f *Fleet) LeaveAll() error {
 	return f.each(func(w *worker) error {
-		w.eachLive(func(c *client) { c.leave() })
+		w.eachLive(func(c *client) { c.dismiss() })
 		return nil
 	})
 }
 
-// LeaveSlow closes the clients that read slowly or not at all.
+// LeaveSlow is LeaveAll for the clients that read slowly or not at all.
 func (f *Fleet) LeaveSlow() error {
 	return f.each(func(w *worker) error {
 		w.eachLive(func(c *client) {
 			if c.role == stalls || c.role == trickles {
-				c.leave()
+				c.dismiss()
 			}
 		})
 		return nil

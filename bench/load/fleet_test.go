@@ -6,6 +6,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -177,6 +178,24 @@ func TestStreamWithoutEndIsFound(t *testing.T) {
 	}
 }
 
+// A handoff that the daemon took and forgot must not pass for a client that left, whether it reads or not.
+func TestForgottenClientsAreFound(t *testing.T) {
+	release := make(chan struct{})
+	path := fakeDaemon(t, load.Seqpacket, func(net.Conn, string) { <-release })
+	conf := load.Config{SocketPath: path, Expect: load.Expect{Messages: messages}, SlowShare: 0.5}
+	const n = 8
+	counts := play(t, conf, n, func(f *load.Fleet) {
+		until(t, f, "handoffs", func(c load.Counts) bool { return c.Handed == n })
+		if err := f.LeaveAll(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	close(release)
+	if counts.Faults[load.FaultTimeout] != n {
+		t.Errorf("want %d timeouts, got %s, left %d", n, describe(counts), counts.Left)
+	}
+}
+
 // Nobody listens: every client is accounted for as a failed handoff, and no descriptor stays.
 func TestHandoffRefused(t *testing.T) {
 	fdtest.NoLeaks(t)
@@ -190,8 +209,10 @@ func TestHandoffRefused(t *testing.T) {
 func TestRolesArePlayed(t *testing.T) {
 	fdtest.NoLeaks(t)
 	release := make(chan struct{})
+	var begun atomic.Int64
 	path := fakeDaemon(t, load.Seqpacket, func(client net.Conn, _ string) {
 		_, _ = io.WriteString(client, strings.TrimSuffix(whole, wire.Done))
+		begun.Add(1)
 		<-release
 		_, _ = io.WriteString(client, wire.Done)
 	})
@@ -201,7 +222,7 @@ func TestRolesArePlayed(t *testing.T) {
 	counts := play(t, conf, n, func(f *load.Fleet) {
 		until(t, f, "leavers", func(c load.Counts) bool { return c.Handed == n && c.Left > 0 })
 		close(release)
-		until(t, f, "readers", func(c load.Counts) bool { return c.Finished > 0 })
+		until(t, f, "readers", func(c load.Counts) bool { return c.Finished == n/4 && begun.Load() == n })
 		if err := f.LeaveSlow(); err != nil {
 			t.Fatal(err)
 		}
