@@ -93,7 +93,8 @@ func TestPageParser(t *testing.T) {
 type script struct {
 	mu      sync.Mutex
 	streams map[string]int // by prompt, how many were opened; guarded by mu
-	wg      sync.WaitGroup // one per stream that is written
+	running int            // streams that are written now; guarded by mu
+	wg      sync.WaitGroup // one per running stream
 }
 
 func (s *script) send(client int, data []byte) error {
@@ -104,14 +105,21 @@ func (s *script) send(client int, data []byte) error {
 	s.mu.Lock()
 	s.streams[h.payload.Prompt]++
 	attempt := s.streams[h.payload.Prompt]
+	refused := h.payload.Prompt == "refuse"
+	if !refused {
+		s.running++
+	}
 	s.mu.Unlock()
-	if h.payload.Prompt == "refuse" {
+	if refused {
 		_ = h.fd.Close()
 		return errors.New("deliberate")
 	}
 	s.wg.Go(func() {
-		defer h.fd.Close()
 		s.stream(&h, attempt)
+		_ = h.fd.Close()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.running--
 	})
 	return nil
 }
@@ -150,6 +158,12 @@ func (s *script) opened(prompt string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.streams[prompt]
+}
+
+func (s *script) idle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.running == 0
 }
 
 // panel is what a visitor sees of one of the two.
@@ -213,6 +227,7 @@ func TestPage(t *testing.T) {
 		if !strings.Contains(got[0].Raw, tt.eventSourceRaw) {
 			t.Errorf("%s: EventSource's raw view is %q", tt.prompt, got[0].Raw)
 		}
+		fdtest.Eventually(t, tt.prompt+": the browser to let the sockets go", daemon.idle)
 		if n := daemon.opened(tt.prompt); n != tt.streams {
 			t.Errorf("%s: %d streams were opened, want %d", tt.prompt, n, tt.streams)
 		}

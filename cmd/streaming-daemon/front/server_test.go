@@ -154,14 +154,18 @@ func backlog(t testing.TB, s *front.Server) int {
 	return 0
 }
 
-// A client that never finishes its request head is cut.
+// A client that never finishes its request head is cut, long before the timeout of a whole request (10 s).
 func TestSlowHead(t *testing.T) {
 	fdtest.NoLeaks(t)
 	s := startFront(t, front.Config{Send: discard}, front.Limits{HeaderRead: 20 * time.Millisecond})
 	c := dial(t, s)
+	start := time.Now()
 	fmt.Fprintf(c, "GET /stream HTTP/1.1\r\nHost: loc")
 	if got := readAll(t, c); strings.Contains(got, " 200 ") {
 		t.Errorf("read %q", got)
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("cut after %v", took)
 	}
 }
 
