@@ -124,15 +124,12 @@ func (s *scanner) end() bool {
 }
 
 func (s *scanner) space() {
-	for s.i < len(s.b) {
-		switch s.b[s.i] {
-		case ' ', '\t', '\n', '\r':
-			s.i++
-		default:
-			return
-		}
+	for s.i < len(s.b) && s.b[s.i] <= ' ' && isSpace(s.b[s.i]) {
+		s.i++
 	}
 }
+
+func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
 
 // peek is the next byte that is not white space; 0 at the end, and when the text is bad.
 func (s *scanner) peek() byte {
@@ -149,17 +146,23 @@ func (s *scanner) str() []byte {
 		s.bad = true
 		return nil
 	}
-	start := s.i
-	for s.i++; s.i < len(s.b); s.i++ {
-		switch c := s.b[s.i]; {
-		case c == '"':
+	start, b := s.i, s.b
+	for i := start + 1; i < len(b); i++ { // most bytes of most texts pass through here: nothing but b and i is touched
+		c := b[i]
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
+		}
+		s.i = i
+		switch c {
+		case '"':
 			s.i++
-			return s.b[start:s.i:s.i]
-		case c == '\\':
+			return b[start:s.i:s.i]
+		case '\\':
 			if s.escape(); s.bad {
 				return nil
 			}
-		case c < ' ':
+			i = s.i
+		default:
 			s.bad = true
 			return nil
 		}
