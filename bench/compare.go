@@ -27,6 +27,8 @@ type compareFlags struct {
 	ladder  string
 	out     string
 	results string
+	html    string
+	from    string
 }
 
 func parseCompare(args []string) (f compareFlags, err error) {
@@ -43,6 +45,8 @@ func parseCompare(args []string) (f compareFlags, err error) {
 	flags.DurationVar(&c.Duration, "duration", 8*time.Second, "of the measured part of a run")
 	flags.StringVar(&f.out, "out", "bench/RESULTS.md", "the document to write")
 	flags.StringVar(&f.results, "results", "bench/results", "directory for the charts and the raw figures")
+	flags.StringVar(&f.html, "report", "", "write a page with all charts to this file")
+	flags.StringVar(&f.from, "from", "", "measure nothing: write document and charts anew from these raw figures")
 	flags.Usage = func() {
 		fmt.Fprint(flags.Output(), "usage: bench compare [flags]\n\nPlays the scenarios against the daemon, the bare loop in C and the goroutine design in turns, and writes what came out.\n\n")
 		flags.PrintDefaults()
@@ -111,6 +115,13 @@ func runCompare(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if f.from != "" {
+		r, err := readComparison(f.from)
+		if err != nil {
+			return err
+		}
+		return writeComparison(f, r)
+	}
 	dir, err := os.MkdirTemp("", "bench")
 	if err != nil {
 		return err
@@ -166,16 +177,30 @@ func countSyscalls(ctx context.Context, c compare.Config) (map[string]map[string
 	return all, nil
 }
 
+func readComparison(path string) (*compare.Report, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	r := &compare.Report{}
+	if err := json.Unmarshal(b, r); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return r, nil
+}
+
 func writeComparison(f compareFlags, r *compare.Report) error {
 	if err := os.MkdirAll(f.results, 0o755); err != nil {
 		return err
 	}
 	var pictures []string
 	charts := r.Charts()
-	for _, name := range []string{"overview.svg", "ladder-cpu.svg", "ladder-memory.svg"} {
+	var shown []string
+	for _, name := range []string{"overview.svg", "ladder-cpu.svg", "ladder-memory.svg", "lateness.svg", "first-byte.svg"} {
 		if charts[name] == "" {
 			continue
 		}
+		shown = append(shown, charts[name])
 		path := filepath.Join(f.results, name)
 		if err := os.WriteFile(path, []byte(charts[name]), 0o644); err != nil {
 			return err
@@ -193,5 +218,9 @@ func writeComparison(f compareFlags, r *compare.Report) error {
 	if err := os.WriteFile(filepath.Join(f.results, "compare.json"), append(raw, '\n'), 0o644); err != nil {
 		return err
 	}
-	return os.WriteFile(f.out, []byte(r.Markdown(pictures)), 0o644)
+	if f.html != "" {
+		err = report.WriteHTML(f.html, report.Page{Title: "The daemon, a bare epoll loop and a goroutine per client",
+			Machine: r.Machine, Command: r.Command, Date: r.Date, Charts: shown, Judged: r.Judged()})
+	}
+	return errors.Join(err, os.WriteFile(f.out, []byte(r.Markdown(pictures)), 0o644))
 }

@@ -51,16 +51,27 @@ func absolute(stage, name string) func(*summary) (float64, bool) {
 	}
 }
 
-func (b bar) row(s *summary) string {
+// judge says what was measured and whether it is enough: what, at most, measured, met.
+func (b bar) judge(s *summary) [4]string {
 	value, ok := b.measure(s)
 	if !ok {
-		return fmt.Sprintf("| %s | %s | not measured | |\n", b.what, figure(b.most))
+		return [4]string{b.what, figure(b.most), "not measured", ""}
 	}
 	verdict := "yes"
 	if value > b.most {
-		verdict = "**no**"
+		verdict = "no"
 	}
-	return fmt.Sprintf("| %s | %s | %s | %s |\n", b.what, figure(b.most), figure(value), verdict)
+	return [4]string{b.what, figure(b.most), figure(value), verdict}
+}
+
+// Judged is what the daemon is held to and how it fared: what, at most, measured, met.
+func (r *Report) Judged() [][4]string {
+	s := r.summary()
+	var rows [][4]string
+	for _, b := range bars {
+		rows = append(rows, b.judge(s))
+	}
+	return rows
 }
 
 // figure writes a number with three digits or so.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"streaming-daemon-go/bench/report"
+	"streaming-daemon-go/bench/scenario"
 )
 
 // colours tell the contestants apart in every chart.
@@ -22,10 +23,27 @@ func colour(name string) string {
 	}
 }
 
-// Charts gives the pictures of a report by file name: an overview in bars, and the ladder.
+// Charts gives the pictures of a report by file name: an overview in bars, latencies, and the ladder.
 func (r *Report) Charts() map[string]string {
 	s := r.summary()
 	charts := map[string]string{"overview.svg": report.BarsSVG("The same streams, side by side", s.overview(r))}
+	for file, l := range map[string]struct {
+		stage, title string
+		of           func(*scenario.Result) scenario.Spread
+	}{
+		"lateness.svg":   {"paced", "Lateness of events, paced", func(r *scenario.Result) scenario.Spread { return r.Lateness }},
+		"first-byte.svg": {"churn", "Time to first byte, churn", func(r *scenario.Result) scenario.Spread { return r.FirstByte }},
+	} {
+		c := report.LatencyChart(l.title)
+		for _, name := range s.names {
+			if curve := s.curve(l.stage, name, l.of); curve != nil {
+				c.Lines = append(c.Lines, report.LatencyLine(name, colour(name), curve))
+			}
+		}
+		if len(c.Lines) > 0 {
+			charts[file] = c.SVG()
+		}
+	}
 	for i, m := range ladderFigures {
 		c := report.Chart{Title: m.short + " against open streams", XTitle: "open streams", YTitle: m.unit, Points: true, YLog: m.log}
 		for _, name := range s.names {
@@ -38,6 +56,24 @@ func (r *Report) Charts() map[string]string {
 		}
 	}
 	return charts
+}
+
+// curve is the distribution of a contestant: at each percentile the median of the rounds. nil: it has none.
+func (s *summary) curve(stage, name string, of func(*scenario.Result) scenario.Spread) []int64 {
+	var curve []int64
+	for i := range scenario.CurvePercentiles {
+		var rounds []float64
+		for _, r := range s.runs {
+			if c := of(r.Result).Curve; r.Stage == stage && r.Contestant == name && i < len(c) {
+				rounds = append(rounds, float64(c[i]))
+			}
+		}
+		if len(rounds) == 0 {
+			return nil
+		}
+		curve = append(curve, int64(median(rounds)))
+	}
+	return curve
 }
 
 func (s *summary) overview(r *Report) []report.Bars {

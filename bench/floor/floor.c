@@ -310,9 +310,10 @@ static void listen_on(const char *path, int type)
 
 /*
  * How long to wait. Streams that are due within the same few milliseconds share a wake-up: the due time is rounded up
- * to a multiple of coalesce_ns. With -coalesce 0 each due time has a wake-up of its own; that was the other design
- * tried here, and it is the dearer one (bench/RESULTS.md has both). A timerfd would cost a read and a settime per
- * wake-up, which the timeout of epoll_wait does not.
+ * to a multiple of coalesce_ns, the daemon's tick. With -coalesce 0 each due time has a wake-up of its own; that was the
+ * other design tried here, and it is the dearer one: 10.4 µs CPU per event against 5.0, at 18,000 TCP streams with an
+ * event per second each (medians of three, two CPUs, Linux 6.18). A timerfd would cost a read and a settime per wake-up,
+ * which the timeout of epoll_pwait2 does not.
  */
 static void wait_for(int64_t now, struct timespec *t)
 {

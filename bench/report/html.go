@@ -42,8 +42,12 @@ func WriteHTML(path string, p Page) error {
 		Page
 		When   string
 		Memory string
+		Shown  []template.HTML
 		Views  []view
-	}{p, p.Date.Format(time.RFC1123), formatBytes(p.Machine.Memory), nil}
+	}{p, p.Date.Format(time.RFC1123), formatBytes(p.Machine.Memory), nil, nil}
+	for _, svg := range p.Charts {
+		data.Shown = append(data.Shown, template.HTML(svg)) // made by us; names in it are escaped
+	}
 	for _, r := range p.Results {
 		data.Views = append(data.Views, viewOf(r))
 	}
@@ -66,7 +70,7 @@ func viewOf(r *scenario.Result) view {
 	}
 	for _, c := range []Chart{latencyChart(r), cpuChart(r), eventsChart(r), memoryChart(r)} {
 		if len(c.Lines) > 0 {
-			v.Charts = append(v.Charts, template.HTML(c.SVG())) // made by us; names in it are escaped
+			v.Charts = append(v.Charts, template.HTML(c.SVG())) // as above
 		}
 	}
 	return v

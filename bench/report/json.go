@@ -16,6 +16,9 @@ type Page struct {
 	Command string             `json:"command"`
 	Date    time.Time          `json:"date"`
 	Results []*scenario.Result `json:"results"`
+
+	Charts []string    `json:"-"` // SVG made by this package; shown first, in HTML only
+	Judged [][4]string `json:"-"` // what, at most, measured, met; in HTML only
 }
 
 // WriteJSON writes p to a file.

@@ -18,17 +18,28 @@ func tailPlace(percentile float64) float64 {
 
 // latencyChart is latency over percentile for each distribution of r.
 func latencyChart(r *scenario.Result) Chart {
-	c := Chart{Title: "Latency by percentile", XTitle: "percentile", XTicks: tailTicks, YLog: true, YLabel: func(us float64) string { return micros(int64(us)) }}
+	c := LatencyChart("Latency by percentile")
 	for _, n := range spreads(r) {
-		l := Line{Name: shortNames[n.name]}
-		for i, us := range n.spread.Curve {
-			if p := scenario.CurvePercentiles[i]; p <= 99.99 {
-				l.Points = append(l.Points, [2]float64{tailPlace(p), float64(max(us, 1))})
-			}
-		}
-		c.Lines = append(c.Lines, l)
+		c.Lines = append(c.Lines, LatencyLine(shortNames[n.name], "", n.spread.Curve))
 	}
 	return c
+}
+
+// LatencyChart is an empty chart of latency over percentile, to be given LatencyLines.
+func LatencyChart(title string) Chart {
+	return Chart{Title: title, XTitle: "percentile", XTicks: tailTicks, YLog: true,
+		YLabel: func(us float64) string { return micros(int64(us)) }}
+}
+
+// LatencyLine is a line of a LatencyChart. curve is a Spread's: microseconds at scenario.CurvePercentiles, or nil.
+func LatencyLine(name, colour string, curve []int64) Line {
+	l := Line{Name: name, Colour: colour}
+	for i, us := range curve {
+		if p := scenario.CurvePercentiles[i]; p <= 99.99 { // the last one is the maximum, which has no place on this axis
+			l.Points = append(l.Points, [2]float64{tailPlace(p), float64(max(us, 1))})
+		}
+	}
+	return l
 }
 
 // shortNames fit into a legend.
