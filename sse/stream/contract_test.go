@@ -437,3 +437,46 @@ func TestOneWritePerCallback(t *testing.T) {
 		t.Errorf("writes %q, want %q", got, want)
 	}
 }
+
+// A panic below a Send (our own bug, here a kernel's) costs the stream that it hits, as one in the backend does; what
+// was being sent is lost, the client is told.
+func TestPanicBelowSend(t *testing.T) {
+	k := &streamtest.Kernel{}
+	sends := 0
+	k.Take = func(_, n int) (int, error) {
+		if sends++; sends == 2 {
+			panic("boom")
+		}
+		return n, nil
+	}
+	s := &streamtest.Script{
+		OnStart: func(s *streamtest.Script, _ fdrecv.Payload) error { s.Out.WakeAt(1); return nil },
+		OnWake:  func(s *streamtest.Script, _ time.Duration) { s.Out.Send(make([]byte, 64<<10)) },
+	}
+	r := rigWith(t, s, func(c *stream.Config) { c.Conn.Kernel = k })
+	if got := r.TCP("").All(); !strings.HasSuffix(got, internal) {
+		t.Errorf("got … %q", got[max(0, len(got)-200):])
+	}
+	fdtest.Eventually(t, "Stop", func() bool { return s.Called("stop") == 1 })
+	if err := s.Cause(); !errors.Is(err, stream.ErrPanic) {
+		t.Errorf("Stop(%v)", err)
+	}
+}
+
+// The first cause is the one that counts: a client that leaves over an error was not the reason for it.
+func TestFirstCauseCounts(t *testing.T) {
+	g := newGate()
+	s := &streamtest.Script{}
+	r := rigWith(t, s, func(c *stream.Config) { c.Conn.Kernel = g })
+	c := r.TCP("")
+	c.Until(head)
+	r.On(0, func() { g.shut.Store(true); s.End(errOther) })
+	_ = c.Close()
+	if end := r.AwaitEnds(1)[0]; !errors.Is(end.Cause, errOther) {
+		t.Errorf("end %+v", end)
+	}
+	fdtest.Eventually(t, "Stop", func() bool { return s.Called("stop") == 1 })
+	if err := s.Cause(); !errors.Is(err, errOther) {
+		t.Errorf("Stop(%v)", err)
+	}
+}

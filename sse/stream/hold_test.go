@@ -2,9 +2,12 @@ package stream_test
 
 import (
 	"errors"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+	"weak"
 
 	"streaming-daemon-go/conn"
 	"streaming-daemon-go/fdrecv"
@@ -116,4 +119,27 @@ func TestHoldHeadIsTooLate(t *testing.T) {
 	c.Until(head)
 	r.On(0, func() { s.Out.HoldHead(); s.Send(one) })
 	c.Until(one)
+}
+
+// Goal: a head that is held for as long as an upstream thinks does not keep the payload, which may be 200 KB, though
+// the refusal that may come needs its headers.
+func TestHeldHeadForgetsThePayload(t *testing.T) {
+	s := &streamtest.Script{OnStart: hold}
+	r := rigWith(t, s, nil)
+	c := streamtest.NewTCP(t)
+	payload := func() weak.Pointer[byte] {
+		raw := []byte(`{"response_headers":{"Access-Control-Allow-Origin":"https://a.example"},"prompt":"` +
+			strings.Repeat("x", 100<<10) + `"}`)
+		p, err := fdrecv.ParsePayload(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := c.Take()
+		h.Payload = p
+		r.Handoff(0, h)
+		return weak.Make(&raw[0])
+	}()
+	fdtest.Eventually(t, "the payload to be collected", func() bool { runtime.GC(); return payload.Value() == nil })
+	r.On(0, func() { s.End(stream.ErrBackend) })
+	checkRefusal(t, c.All(), 502, "", "")
 }
