@@ -3,10 +3,13 @@ package stream_test
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
+	"weak"
 
 	"golang.org/x/sys/unix"
 
@@ -234,4 +237,25 @@ func TestCounts(t *testing.T) {
 	if n := r.FirstBytes(); n != 4 {
 		t.Errorf("%d times to a first byte, want 4", n)
 	}
+}
+
+// Goal: nothing keeps a stream once it is over: not its timer, which was set for an hour from now. Method: the garbage
+// collector tells. (A loop's shard of conns remembers who wrote last: a second stream takes that place.)
+func TestStreamIsForgotten(t *testing.T) {
+	var first weak.Pointer[stream.Stream]
+	n := 0
+	newScript := func() *streamtest.Script {
+		s := &streamtest.Script{OnStop: func(s *streamtest.Script, _ error) { s.Out = nil }}
+		if n++; n == 1 {
+			s.OnStart = func(s *streamtest.Script, _ fdrecv.Payload) error { first = weak.Make(s.Out); return nil }
+		}
+		return s
+	}
+	r := rigOf(t, 1, newScript, func(c *stream.Config) { c.HeartbeatInterval, c.MaxStreamDuration = time.Hour, time.Hour })
+	c := r.TCP("")
+	c.Until(head)
+	_ = c.Close()
+	r.AwaitEnds(1)
+	r.TCP("").Until(head)
+	fdtest.Eventually(t, "the stream to be collected", func() bool { runtime.GC(); return first.Value() == nil })
 }
