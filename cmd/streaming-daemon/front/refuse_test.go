@@ -47,6 +47,7 @@ func TestRefused(t *testing.T) {
 		{"no prompt", post("application/json", "{}"), 400, json400},
 		{"prompt no string", post("application/json", `{"prompt":1}`), 400, json400},
 		{"misspelled", post("application/json", `{"promt":"a"}`), 400, json400},
+		{"unknown field", post("application/json", `{"prompt":"a","Promt":"b"}`), 400, json400},
 		{"second value", post("application/json", `{"prompt":"a"}{}`), 400, "more than one"},
 		{"trailing garbage", post("application/json", `{"prompt":"a"}]`), 400, "more than one"},
 		{"body not UTF-8", post("application/json", "{\"prompt\":\"\xff\"}"), 400, "UTF-8"},

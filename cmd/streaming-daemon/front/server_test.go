@@ -192,11 +192,11 @@ func TestShutdown(t *testing.T) {
 	fdtest.NoLeaks(t)
 	entered, release := make(chan struct{}), make(chan struct{})
 	d := newDaemon(t)
-	s, err := front.Start(front.Config{Addr: "127.0.0.1:0", Send: func(fd int, payload []byte) error {
+	s, err := front.StartLimited(front.Config{Addr: "127.0.0.1:0", Send: func(fd int, payload []byte) error {
 		close(entered)
 		<-release
 		return d.send(fd, payload)
-	}})
+	}}, front.Limits{HeaderRead: 2 * patience}) // not what cuts the spare connection
 	if err != nil {
 		t.Fatal(err)
 	}
