@@ -259,3 +259,29 @@ func TestStreamIsForgotten(t *testing.T) {
 	r.TCP("").Until(head)
 	fdtest.Eventually(t, "the stream to be collected", func() bool { runtime.GC(); return first.Value() == nil })
 }
+
+// Goal: the time to the first byte is observed for a stream whose first write the kernel did not take, too, and before
+// its end.
+func TestFirstByteOfABlockedStream(t *testing.T) {
+	g := newGate()
+	g.shut.Store(true)
+	firsts := make(chan time.Duration, 2)
+	s := &streamtest.Script{OnStart: func(s *streamtest.Script, _ fdrecv.Payload) error { s.Send(one); s.End(nil); return nil }}
+	r := rigWith(t, s, func(c *stream.Config) {
+		c.Conn.Kernel = g
+		c.FirstByte = func(d time.Duration) { firsts <- d }
+		c.Ended = func(stream.End) { close(firsts) }
+	})
+	c := r.TCP("")
+	fdtest.Eventually(t, "bytes that wait", func() bool { return r.Server.Counts().Pending > 0 })
+	g.shut.Store(false)
+	if got := c.All(); got != head+one+done {
+		t.Errorf("got %q", got)
+	}
+	if d, ok := <-firsts; !ok || d <= 0 {
+		t.Errorf("first byte after %v, observed before the end: %v", d, ok)
+	}
+	if _, ok := <-firsts; ok {
+		t.Error("observed twice")
+	}
+}
