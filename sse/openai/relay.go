@@ -200,9 +200,9 @@ func (r *relay) Resume() {
 // Drain implements stream.Backend: a completion ends by itself.
 func (r *relay) Drain() {}
 
-// Stop implements stream.Backend. After an end of our own there is nothing left to do.
+// Stop implements stream.Backend. After an end of our own there is nothing left to do, nor after a panic in Start.
 func (r *relay) Stop(error) {
-	if r.phase != phaseOver {
+	if r.phase != phaseOver && r.call != nil {
 		r.call.Cancel()
 		r.over(Canceled)
 	}
