@@ -396,8 +396,10 @@ func TestPauseIsNotSwallowed(t *testing.T) {
 	}
 }
 
-// Goal: sending on after the Pause from outside a callback posts one look at what to tell, not one per event.
+// Goal: sending on while paused, from outside a callback, loses nothing, and posts one look at what to tell, not one per
+// event: each post allocates.
 func TestSendOnWhilePaused(t *testing.T) {
+	const sends = 1000
 	g := newGate()
 	s := &streamtest.Script{}
 	r := rigWith(t, s, func(c *stream.Config) { c.Conn = conn.Config{Kernel: g, High: 100, Low: 10} })
@@ -405,15 +407,20 @@ func TestSendOnWhilePaused(t *testing.T) {
 	c.Until(head)
 	r.On(0, func() {
 		g.shut.Store(true)
-		for range 1000 {
-			s.Send(one)
+		untilPaused(s)
+		event := []byte(one)
+		if n := testing.AllocsPerRun(sends, func() { s.Out.Send(event) }); n >= 1 {
+			t.Errorf("%v allocations per event", n)
 		}
 		g.shut.Store(false)
 		s.End(nil)
 	})
-	if got, want := c.All(), head+strings.Repeat(one, 1000)+done; got != want {
+	got := c.All()
+	n := int(r.AwaitEnds(1)[0].Events)
+	if want := head + strings.Repeat(one, n) + done; got != want || n <= sends {
 		t.Errorf("%d bytes, want %d: nothing is lost but by the end of the stream", len(got), len(want))
 	}
+	fdtest.Eventually(t, "Stop", func() bool { return s.Called("stop") == 1 })
 	if calls := s.Calls(); !slices.Equal(calls, []string{"start", "stop"}) {
 		t.Errorf("calls %v", calls)
 	}
