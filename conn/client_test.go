@@ -30,6 +30,7 @@ func eachPair(t *testing.T, f func(t *testing.T, kind pair)) {
 func TestClientThatReadsNothing(t *testing.T) {
 	eachPair(t, func(t *testing.T, kind pair) {
 		const high, timeout = 64 << 10, 150 * time.Millisecond
+		const event = 8 << 10 // so that a turn's sends alone would queue far more
 		r := newRig(t, 1, conn.Config{High: high, WriteTimeout: timeout}, plenty)
 		p := &probe{}
 		client := r.open(0, p, kind)
@@ -93,8 +94,8 @@ func TestClientThatReadsSlowly(t *testing.T) {
 		if p.cause != nil || p.Sent() != total {
 			t.Errorf("ended with %v after %d bytes", p.cause, p.Sent())
 		}
-		if p.pauses < 5 || p.mostQueued >= 64<<10+event {
-			t.Errorf("%d pauses, at most %d bytes pending", p.pauses, p.mostQueued)
+		if p.pauses < 5 || p.mostQueued >= 64<<10+event || p.mostResumed > 16<<10 {
+			t.Errorf("%d pauses, at most %d bytes pending, %d when resumed", p.pauses, p.mostQueued, p.mostResumed)
 		}
 	})
 }
@@ -141,7 +142,14 @@ func TestClientThatLeaves(t *testing.T) {
 				r.on(0, func() { p.feed(event, tt.fed) })
 				var sends int64
 				// Left by the loop's own hand: the rest of a paused stream must not be sent on while we look.
-				r.on(0, func() { sends = m.sends.Load(); tt.leave(t, client) })
+				r.eachTurn(0, 2, func(turn int) {
+					if turn == 0 {
+						sends = m.sends.Load()
+						tt.leave(t, client)
+					} else if s := p.StateName(); s != "closed" && !kind.tcp { // a FIN may take longer on its way
+						t.Errorf("%s in the next turn", s)
+					}
+				})
 				await(t, p.released, "the hangup")
 				if !errors.Is(p.cause, conn.ErrHangup) {
 					t.Errorf("ended with %v", p.cause)
@@ -150,6 +158,26 @@ func TestClientThatLeaves(t *testing.T) {
 					t.Errorf("found out with %d writes", n) // one at most, where EPOLLOUT was asked for and came along
 				}
 			})
+		}
+	})
+}
+
+// A client that has written more than a turn reads, and left: what is unread stands before the end, and after its hangup
+// there is no further readiness. It is found out all the same.
+func TestClientThatLeavesALotBehind(t *testing.T) {
+	eachPair(t, func(t *testing.T, kind pair) {
+		r := newRig(t, 1, conn.Config{Kernel: &smallReads{newMeddler()}}, plenty)
+		p := &probe{}
+		client := r.open(0, p, kind)
+		r.on(0, func() {
+			if n, err := client.Write(make([]byte, 100<<10)); n != 100<<10 || err != nil {
+				t.Error(n, err)
+			}
+			_ = client.Close()
+		})
+		await(t, p.released, "the hangup")
+		if !errors.Is(p.cause, conn.ErrHangup) {
+			t.Errorf("ended with %v", p.cause)
 		}
 	})
 }

@@ -68,12 +68,23 @@ func (o *outbox) addCopy(b []byte) {
 	o.pending += len(b)
 }
 
+// gatherMax is up to how many bytes pieces are copied together for one send(2): cheaper than a sendmsg(2) of several.
+const gatherMax = 2 << 10
+
 // send offers the first pieces to the kernel in one call and says how many bytes it took.
 func (o *outbox) send(fd int, k Kernel) (int, error) {
-	if waiting := o.pieces[o.first:]; len(waiting) > 1 {
+	waiting := o.pieces[o.first:]
+	if len(waiting) == 1 {
+		return k.Send(fd, waiting[0])
+	}
+	if o.pending > gatherMax {
 		return k.Sendv(fd, waiting)
 	}
-	return k.Send(fd, o.pieces[o.first])
+	all := o.conn.shard.gather[:0]
+	for _, p := range waiting {
+		all = append(all, p...)
+	}
+	return k.Send(fd, all)
 }
 
 // advance takes n sent bytes off the front: a short write ends inside a piece.

@@ -56,6 +56,9 @@ func checkOps(r *rig, k *sink, cfg conn.Config, ops []byte) (failed error) {
 		if p.Sent() != uint64(len(k.got)) {
 			fail("sent %d, the kernel took %d", p.Sent(), len(k.got))
 		}
+		if p.mostResumed > cfg.Low {
+			fail("resumed with %d pending", p.mostResumed)
+		}
 		if !flushed {
 			return
 		}
@@ -335,6 +338,7 @@ func TestSpareOutboxesAreBounded(t *testing.T) {
 				p.QueueCopy(pattern(0, i%300+1))
 				p.Queue(pattern(0, 10))
 			}
+			p.QueueCopy(pattern(0, 20<<10)) // a block of its own
 			p.Flush()
 			all = append(all, p)
 		}

@@ -123,6 +123,26 @@ func (r *rig) eachTurn(i, n int, f func(turn int)) {
 	await(r, done, "the last turn")
 }
 
+// after runs f on loop i when d has passed on its clock, and waits for it.
+func (r *rig) after(i int, d time.Duration, f func()) {
+	r.Helper()
+	l := r.shards[i].Loop()
+	a := &alarm{fire: f, fired: make(chan struct{})}
+	a.Firer = a
+	r.on(i, func() { l.Arm(&a.Timer, l.Now()+d) })
+	await(r, a.fired, "the alarm")
+}
+
+// alarm is a timer of a test's own.
+type alarm struct {
+	loop.Timer
+	fire  func()
+	fired chan struct{}
+}
+
+func (a *alarm) Fire()        { defer close(a.fired); a.fire() }
+func (a *alarm) Failed(error) {}
+
 func await[T any](t testing.TB, c <-chan T, what string) T {
 	t.Helper()
 	select {
@@ -206,6 +226,7 @@ type probe struct {
 	ended, released             chan struct{} // closed then
 	paused, resumed             chan struct{} // one is kept
 	pauses, resumes, mostQueued int
+	mostResumed                 int // most bytes pending at a Resumed
 }
 
 // noFD is for a Kernel that needs none.
@@ -221,6 +242,7 @@ func (p *probe) Paused() {
 func (p *probe) Resumed() {
 	p.told = append(p.told, "resumed")
 	p.resumes++
+	p.mostResumed = max(p.mostResumed, p.Pending())
 	raise(p.resumed)
 	call(p.onResumed)
 }

@@ -67,6 +67,7 @@ type Shard struct {
 	turnAt    timeAt // the turn meant by the next two
 	turnBytes int
 	turnSends int
+	gather    [gatherMax]byte // lent to one send at a time
 	drop      [64 << 10]byte
 
 	counts  counts

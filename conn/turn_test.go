@@ -80,6 +80,7 @@ func TestSendAfterTheTurnIsSpent(t *testing.T) {
 			if !p.IsPaused() || p.fed != conn.TurnSends*10 {
 				t.Errorf("after %d bytes: %s", p.fed, p.StateName())
 			}
+			p.Flush() // of nothing
 			for range 3 {
 				p.Queue(pattern(p.fed, 10))
 				p.fed += 10
@@ -102,7 +103,13 @@ func TestSendAfterTheTurnIsSpent(t *testing.T) {
 			if len(p.shard.Blocked()) != 0 {
 				t.Error("still waits for Writable")
 			}
+			p.feed(10, 1<<20)
+			if !p.IsPaused() {
+				t.Errorf("%s", p.StateName())
+			}
+			p.Flush() // nor does this lose the way back
 		})
+		await(t, p.resumed, "Resumed after a Flush of nothing")
 	})
 }
 
