@@ -118,17 +118,8 @@ func (l *Loop) Each(f func(Handler)) {
 }
 
 // Arm sets t to fire at a deadline on the loop's clock; one that is armed is moved. A deadline in the past fires at
-// the end of the current tick. One that is CoarseFrom or more away is rounded up to CoarseTick (t.At tells), so that
-// one wake-up serves all that are due within it. Loop goroutine only.
-func (l *Loop) Arm(t *Timer, at time.Duration) { l.wheel.Arm(t, l.Round(at)) }
-
-// Round gives the deadline that Arm would set. Loop goroutine only.
-func (l *Loop) Round(at time.Duration) time.Duration {
-	if at-l.now < CoarseFrom || at > timerOff-CoarseTick {
-		return max(at, l.now)
-	}
-	return (at + CoarseTick - 1) / CoarseTick * CoarseTick
-}
+// the end of the current tick. Loop goroutine only.
+func (l *Loop) Arm(t *Timer, at time.Duration) { l.wheel.Arm(t, max(at, l.now)) }
 
 // Stop disarms t. Loop goroutine only.
 func (l *Loop) Stop(t *Timer) { l.wheel.Stop(t) }

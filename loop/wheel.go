@@ -5,19 +5,13 @@ import (
 	"time"
 )
 
-// TickLength is the resolution of a Wheel: deadlines are rounded up to it.
-const TickLength = time.Millisecond
+// TickLength is the resolution of a Wheel: deadlines are rounded up to it, so that one wake-up serves every stream due
+// within it. Shorter ticks cost wake-ups (16 us of CPU each, BenchmarkWakeTimer), longer ones lateness.
+const TickLength = 4 * time.Millisecond
 
-// A wake-up costs tens of microseconds (BenchmarkWakeTimer), an event a few: many streams have to share one. So what
-// waits long enough not to feel it is rounded up further. Lateness of 4 ms is below what a reader of words notices.
-const (
-	CoarseTick = 4 * time.Millisecond
-	CoarseFrom = 32 * time.Millisecond
-)
-
-// Level 0 has 4096 slots of a tick (4 s: an event a second never moves down from a higher level), the three above have
-// 256 slots each, 4 s, 17 minutes and 3 days long: in all 2^36 ticks, 2 years. What lies beyond is put at the horizon
-// and moved on when it gets there. 38 KB per loop.
+// Level 0 has 4096 slots of a tick (16 s: neither an event a second nor a heartbeat ever moves down from a higher
+// level), the three above have 256 slots each, of 16 s, 70 minutes and 12 days: in all 2^36 ticks, 8 years. What lies
+// beyond is put at the horizon and moved on when it gets there. 38 KB per loop.
 const (
 	wheelBits0  = 12
 	wheelBits   = 8

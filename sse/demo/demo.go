@@ -38,10 +38,28 @@ func Maker(o Options) stream.Maker {
 	return func(*loop.Loop) stream.Backend { return &words{delay: o.Delay} }
 }
 
-// schedule says when the next event is due after one that was due at due: on a fixed grid, so that lateness does not
-// add up. Whoever fell behind by more than one event goes on from now.
-func schedule(out *stream.Stream, due, delay time.Duration) {
-	out.WakeAt(max(due+delay, out.Now()))
+// behindMax is how far a stream may be behind its schedule and still catch up; past it, it goes on from now.
+const behindMax = 100 * time.Millisecond
+
+// run sends events from the one that was due at due on, as send does: what is due by now leaves in one write, and the
+// next wake-up is on a fixed grid, so that lateness does not add up. send reports whether more is welcome and whether
+// that was the last one. Without a delay it goes on for as long as more is welcome; Resume goes on from there.
+func run(out *stream.Stream, due, delay time.Duration, send func() (more, last bool)) {
+	due = max(due, out.Now()-behindMax)
+	for {
+		more, last := send()
+		if last {
+			out.End(nil)
+			return
+		}
+		if !more {
+			return
+		}
+		if due += delay; delay > 0 && due > out.Now() {
+			out.WakeAt(due)
+			return
+		}
+	}
 }
 
 // messages sends the same event again and again.
@@ -58,20 +76,11 @@ func (m *messages) Start(_ fdrecv.Payload, out *stream.Stream) error {
 }
 
 func (m *messages) Wake(due time.Duration) {
-	for {
-		more := m.out.Send(message)
-		if m.left--; m.left == 0 {
-			m.out.End(nil)
-			return
-		}
-		if m.delay > 0 {
-			schedule(m.out, due, m.delay)
-			return
-		}
-		if !more {
-			return // Resume goes on
-		}
-	}
+	run(m.out, due, m.delay, func() (more, last bool) {
+		more = m.out.Send(message)
+		m.left--
+		return more, m.left == 0
+	})
 }
 
 // Pause stops the clock; without a delay, Wake has stopped by itself. Resume starts a new grid.
@@ -101,26 +110,11 @@ func (w *words) Start(p fdrecv.Payload, out *stream.Stream) error {
 }
 
 func (w *words) Wake(due time.Duration) {
-	for {
-		more := w.send(w.next())
-		if w.rest == "" {
-			w.out.End(nil)
-			return
-		}
-		if w.delay > 0 {
-			schedule(w.out, due, w.delay)
-			return
-		}
-		if !more {
-			return // Resume goes on
-		}
-	}
-}
-
-func (w *words) send(word string) bool {
-	b := sse.AppendContent(w.out.Buffer(), word)
-	w.out.KeepBuffer(b)
-	return w.out.SendCopy(b)
+	run(w.out, due, w.delay, func() (more, last bool) {
+		b := sse.AppendContent(w.out.Buffer(), w.next())
+		w.out.KeepBuffer(b)
+		return w.out.SendCopy(b), w.rest == ""
+	})
 }
 
 // next takes the next word off the text, with the space in front of it.

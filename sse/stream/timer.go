@@ -18,7 +18,7 @@ func (s *Stream) setTimer() {
 	if s.phase >= phaseEnding {
 		return
 	}
-	cfg := &s.shard.server.cfg
+	cfg := s.shard.cfg
 	next := s.wakeAt
 	if cfg.HeartbeatInterval > 0 {
 		next = earlier(next, s.lastSend+cfg.HeartbeatInterval)
@@ -26,7 +26,7 @@ func (s *Stream) setTimer() {
 	if cfg.MaxStreamDuration > 0 {
 		next = earlier(next, s.accepted+cfg.MaxStreamDuration)
 	}
-	if next == 0 || s.timer.Armed() && s.timer.At() <= s.shard.loop.Round(next) {
+	if next == 0 || s.timer.Armed() && s.timer.At() <= next {
 		return // too early a timer costs one look
 	}
 	s.shard.loop.Arm(&s.timer, next)
@@ -46,7 +46,7 @@ type alarm Stream
 func (a *alarm) Fire() {
 	s := (*Stream)(a)
 	now := s.Now()
-	cfg := &s.shard.server.cfg
+	cfg := s.shard.cfg
 	if cfg.MaxStreamDuration > 0 && now >= s.accepted+cfg.MaxStreamDuration {
 		s.begin()
 		s.End(ErrDeadline)
