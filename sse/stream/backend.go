@@ -45,6 +45,9 @@ var (
 	ErrBackend  = errors.New("stream: backend failed")
 )
 
+// ErrFull is why a client past -max-connections is refused.
+var ErrFull = errors.New("stream: too many streams are open")
+
 // Refusal is an error of Start (or of End before anything was sent) that says what the client is told. Once the head
 // is out, Message and RetryAfter still reach the client, in the error event.
 type Refusal struct {

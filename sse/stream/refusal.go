@@ -50,11 +50,37 @@ func (c *Config) overloaded() Refusal {
 // rejection is a client that is refused without a stream: its answer is written and it is let go like any other, so
 // that it can read it.
 type rejection struct {
-	conn  conn.Conn
-	shard *shard
+	conn     conn.Conn
+	shard    *shard
+	cause    error         // why
+	accepted time.Duration // loop clock
+	access   *Access       // nil: nobody asks
+	headSent bool          // by somebody else
+}
+
+// rejecting is what a client is refused with, and why.
+type rejecting struct {
+	cause   error
+	refusal Refusal
+	encode  encoder
+	status  int // of the response head, where that is not the refusal's; 0: it is
 }
 
 func (r *rejection) Paused()     {}
 func (r *rejection) Resumed()    {}
-func (r *rejection) Ended(error) {}
+func (r *rejection) Ended(error) { r.tell() }
 func (r *rejection) Released()   { r.shard.server.rejecting.Add(-1) }
+
+// tell reports the end of the rejection.
+func (r *rejection) tell() {
+	f := r.shard.cfg.Rejected
+	if f == nil {
+		return
+	}
+	e := End{Duration: r.shard.loop.Clock() - r.accepted, Bytes: r.conn.Sent(), Cause: r.cause, Access: r.access}
+	if e.Access != nil && e.Bytes > 0 {
+		e.Access.FirstByte = e.Duration // an answer is one write, unless its client is very slow
+	}
+	e.settleStatus(r.headSent)
+	f(e)
+}

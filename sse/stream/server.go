@@ -2,6 +2,7 @@ package stream
 
 import (
 	"log/slog"
+	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -10,9 +11,9 @@ import (
 	"streaming-daemon-go/loop"
 )
 
-// Config is what a Server needs. NewBackend and Log must be set.
+// Config is what a Server needs. NewBackend and Log must be set. Reconfigure says what can change later.
 type Config struct {
-	NewBackend        Maker
+	NewBackend        Maker // for handoffs whose Origin has none
 	Conn              conn.Config
 	MaxConnections    int           // streams at a time, those whose client still closes included
 	RejectReserve     int           // clients being refused at a time, beside MaxConnections; past it they are closed
@@ -21,11 +22,13 @@ type Config struct {
 	MaxPendingBytes   int64         // that wait for all clients together
 	HeartbeatInterval time.Duration // 0: no heartbeats
 	MaxStreamDuration time.Duration // 0: no limit
+	KeepAccess        bool          // remember of each client what End.Access has: some 150 bytes each, and the ids
 	Log               *slog.Logger  // must not block
 
 	// Each is called on a loop, must not block, and may be nil.
 	FirstByte  func(d time.Duration) // since the handoff was accepted; once per stream
 	Ended      func(e End)           // once per stream
+	Rejected   func(e End)           // once per client refused without a stream, when its answer is out or given up
 	OpenFailed func(err error)       // a client was lost: the kernel refused what we need for it
 }
 
@@ -33,8 +36,9 @@ type Config struct {
 type End struct {
 	Duration time.Duration // since the handoff was accepted
 	Events   uint64
-	Bytes    uint64 // that the kernel took, head included
-	Cause    error  // nil: by itself, and the kernel took every byte
+	Bytes    uint64  // that the kernel took, head included
+	Cause    error   // nil: by itself, and the kernel took every byte; of a rejection, why it was one
+	Access   *Access // nil: KeepAccess was not set when the client came. It belongs to who is told
 }
 
 // Counts is the state of a Server, summed over its loops.
@@ -54,7 +58,6 @@ type Counts struct {
 
 // Server places clients on loops and makes their streams.
 type Server struct {
-	cfg    Config // immutable
 	shards []*shard
 	budget *conn.Budget
 
@@ -68,39 +71,42 @@ type Server struct {
 
 // NewServer makes a server over all loops of a pool. Any goroutine.
 func NewServer(pool *loop.Pool, cfg Config) *Server {
-	s := &Server{cfg: cfg, budget: conn.NewBudget(cfg.MaxPendingBytes, cfg.Log)}
+	s := &Server{budget: conn.NewBudget(cfg.MaxPendingBytes, cfg.Log)}
 	for _, l := range pool.Loops() {
-		s.shards = append(s.shards, &shard{server: s, loop: l, conns: conn.NewShard(l, cfg.Conn, s.budget)})
+		s.shards = append(s.shards, &shard{server: s, loop: l, cfg: &cfg, conns: conn.NewShard(l, cfg.Conn, s.budget)})
 	}
 	return s
 }
 
-// Handoff takes a handoff, whatever its outcome, and its client: the client gets a stream or an answer. It is called
+// Handoff is HandoffFrom without an Origin.
+func (s *Server) Handoff(index int, h fdrecv.Handoff) { s.HandoffFrom(index, h, &Origin{}) }
+
+// HandoffFrom takes a handoff, whatever its outcome, and its client: the client gets a stream or an answer. It is called
 // on the loop with the given index, the one that received.
-func (s *Server) Handoff(index int, h fdrecv.Handoff) {
+func (s *Server) HandoffFrom(index int, h fdrecv.Handoff, from *Origin) {
 	here := s.shards[index]
 	if h.Err != nil {
 		if h.Client.Valid() {
-			s.refuse(here, h, refusalFor(h.Err), appendRefusal)
+			s.refuse(here, h, from, rejecting{cause: h.Err, refusal: refusalFor(h.Err), encode: appendRefusal})
 		}
 		return
 	}
-	if s.held.Add(1) > int64(s.cfg.MaxConnections) {
+	if s.held.Add(1) > int64(here.cfg.MaxConnections) {
 		s.held.Add(-1)
-		encode := appendRefusal
-		if s.cfg.RejectSSE {
-			encode = appendOverloaded
+		why := rejecting{cause: ErrFull, refusal: here.cfg.overloaded(), encode: appendRefusal}
+		if here.cfg.RejectSSE {
+			why.encode, why.status = appendOverloaded, http.StatusOK
 		}
-		s.refuse(here, h, s.cfg.overloaded(), encode)
+		s.refuse(here, h, from, why)
 		return
 	}
 	there := s.place(here)
 	there.load.Add(1)
 	if there == here {
-		here.open(h)
+		here.open(h, from)
 		return
 	}
-	if err := there.loop.Post(func() { there.open(h) }); err != nil {
+	if err := there.loop.Post(func() { there.open(h, from) }); err != nil {
 		_ = h.Client.Close() // the process is past its drain
 		s.released(there)
 	}
@@ -118,14 +124,17 @@ func (s *Server) place(here *shard) *shard {
 }
 
 // refuse answers a client without a stream, as long as the reserve for that lasts.
-func (s *Server) refuse(here *shard, h fdrecv.Handoff, r Refusal, encode encoder) {
+func (s *Server) refuse(here *shard, h fdrecv.Handoff, from *Origin, why rejecting) {
 	s.rejected.Add(1)
-	if s.rejecting.Add(1) > int64(s.cfg.RejectReserve) {
+	if s.rejecting.Add(1) > int64(here.cfg.RejectReserve) {
 		s.rejecting.Add(-1)
 		_ = h.Client.Close()
+		r := rejection{shard: here, cause: why.cause, accepted: h.AcceptedAt, headSent: h.HeadSent,
+			access: here.newAccess(h, from)}
+		r.tell()
 		return
 	}
-	here.refuse(h, r, encode)
+	here.refuse(h, from, why)
 }
 
 // released is called when an admitted client's descriptor is gone.

@@ -21,6 +21,7 @@ type shard struct {
 	conns  *conn.Shard // immutable
 
 	// owned by the loop
+	cfg                          *Config // immutable; Reconfigure puts another in its place
 	scratch                      []byte
 	starting                     []sse.Header // response headers of the stream whose Start is under way
 	draining                     bool         // told by Drain
@@ -38,8 +39,11 @@ type counts struct {
 }
 
 // open begins the stream of an admitted handoff. Loop goroutine only; it takes h.Client.
-func (sh *shard) open(h fdrecv.Handoff) {
+func (sh *shard) open(h fdrecv.Handoff, from *Origin) {
 	s := &Stream{shard: sh, accepted: h.AcceptedAt}
+	if sh.cfg.KeepAccess {
+		s.late = newLateWithAccess(h, from)
+	}
 	s.timer.Firer = (*alarm)(s)
 	if h.HeadSent {
 		s.flags |= bodyOnly
@@ -52,7 +56,11 @@ func (sh *shard) open(h fdrecv.Handoff) {
 	}
 	sh.counts.active.Add(1)
 	sh.server.notePeak()
-	s.start(h.Payload, sh.checkHeaders(h.Payload))
+	newBackend := from.NewBackend
+	if newBackend == nil {
+		newBackend = sh.cfg.NewBackend
+	}
+	s.start(newBackend, h.Payload, sh.checkHeaders(h.Payload))
 }
 
 // ended counts a stream that is over. Its conn may linger.
@@ -63,27 +71,38 @@ func (sh *shard) ended(s *Stream) {
 	if errors.Is(cause, ErrCut) {
 		sh.server.cut.Add(1)
 	}
-	if f := sh.server.cfg.Ended; f != nil {
-		f(End{Duration: sh.loop.Clock() - s.accepted, Events: uint64(s.events), Bytes: s.conn.Sent(), Cause: cause})
+	if f := sh.cfg.Ended; f != nil {
+		e := End{Duration: sh.loop.Clock() - s.accepted, Events: uint64(s.events), Bytes: s.conn.Sent(), Cause: cause}
+		if s.late != nil {
+			e.Access = s.late.access
+			e.settleStatus(s.flags&bodyOnly != 0)
+		}
+		f(e)
 	}
 }
 
 func (sh *shard) observeFirstByte(d time.Duration) {
-	if f := sh.server.cfg.FirstByte; f != nil {
+	if f := sh.cfg.FirstByte; f != nil {
 		f(d)
 	}
 }
 
 // refuse answers a client that gets no stream. Loop goroutine only; it takes h.Client. headers are checked here.
-func (sh *shard) refuse(h fdrecv.Handoff, r Refusal, encode encoder) {
-	rej := &rejection{shard: sh}
+func (sh *shard) refuse(h fdrecv.Handoff, from *Origin, why rejecting) {
+	rej := &rejection{shard: sh, cause: why.cause, accepted: h.AcceptedAt, headSent: h.HeadSent, access: sh.newAccess(h, from)}
+	if rej.access != nil {
+		rej.access.Status = why.refusal.Status
+		if why.status != 0 {
+			rej.access.Status = why.status
+		}
+	}
 	if err := rej.conn.Open(sh.conns, h.Client, h.ClientAddr.IsValid(), rej); err != nil {
 		_ = h.Client.Close()
 		sh.server.rejecting.Add(-1)
 		sh.openFailed(err)
 		return
 	}
-	b := encode(sh.scratch[:0], r, sh.checkHeaders(h.Payload), h.HeadSent)
+	b := why.encode(sh.scratch[:0], why.refusal, sh.checkHeaders(h.Payload), h.HeadSent)
 	rej.conn.QueueCopy(b)
 	sh.keep(b)
 	rej.conn.Finish()
@@ -106,7 +125,7 @@ func (sh *shard) checkHeaders(p fdrecv.Payload) []sse.Header {
 		h := sse.Header{Name: f.Name, Value: f.Value}
 		if err := sse.CheckHeader(h); err != nil {
 			if n, ok := sh.headerLog.allow(sh.loop.Now()); ok {
-				sh.server.cfg.Log.Warn("a response header of the payload was dropped", "name", f.Name, "error", err,
+				sh.cfg.Log.Warn("a response header of the payload was dropped", "name", f.Name, "error", err,
 					"request_id", p.RequestID, "more_since_last_line", n)
 			}
 			continue
@@ -118,17 +137,17 @@ func (sh *shard) checkHeaders(p fdrecv.Payload) []sse.Header {
 
 func (sh *shard) logPanic(v any, stack []byte) {
 	if n, ok := sh.panicLog.allow(sh.loop.Now()); ok {
-		sh.server.cfg.Log.Error("panic in a backend: its stream is ended", "panic", v, "stack", string(stack),
+		sh.cfg.Log.Error("panic in a backend: its stream is ended", "panic", v, "stack", string(stack),
 			"more_since_last_line", n)
 	}
 }
 
 func (sh *shard) openFailed(err error) {
-	if f := sh.server.cfg.OpenFailed; f != nil {
+	if f := sh.cfg.OpenFailed; f != nil {
 		f(err)
 	}
 	if n, ok := sh.openLog.allow(sh.loop.Now()); ok {
-		sh.server.cfg.Log.Error("a client was lost: its socket could not be taken over", "error", err, "more_since_last_line", n)
+		sh.cfg.Log.Error("a client was lost: its socket could not be taken over", "error", err, "more_since_last_line", n)
 	}
 }
 

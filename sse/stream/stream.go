@@ -23,7 +23,7 @@ type Stream struct {
 	timer   loop.Timer // set for the earliest of wakeAt, heartbeat and deadline
 	shard   *shard     // immutable
 	backend Backend    // nil exactly before Start and once it has been stopped
-	late    *late      // nil for nearly every stream
+	late    *late      // nil for nearly every stream, unless Config.KeepAccess is set
 
 	accepted time.Duration // loop clock: when the handoff connection was accepted
 	lastSend time.Duration // loop clock
@@ -39,6 +39,7 @@ type Stream struct {
 type late struct {
 	headers []sse.Header // for a refusal while the head is held
 	cause   error        // for Stop
+	access  *Access      // nil: Config.KeepAccess was not set when the stream began
 }
 
 // flags are facts and errands of a stream that no other field shows.
@@ -85,7 +86,7 @@ func (s *Stream) to(next phase) {
 }
 
 // start begins the stream of an admitted client whose conn is open. headers have passed sse.CheckHeader.
-func (s *Stream) start(p fdrecv.Payload, headers []sse.Header) {
+func (s *Stream) start(newBackend Maker, p fdrecv.Payload, headers []sse.Header) {
 	sh := s.shard
 	sh.starting = headers
 	if s.flags&bodyOnly == 0 {
@@ -95,7 +96,7 @@ func (s *Stream) start(p fdrecv.Payload, headers []sse.Header) {
 	if sh.cutting {
 		s.End(ErrCut)
 	} else {
-		s.startBackend(p)
+		s.startBackend(newBackend, p)
 	}
 	sh.starting = nil
 	if sh.draining {
@@ -104,10 +105,10 @@ func (s *Stream) start(p fdrecv.Payload, headers []sse.Header) {
 }
 
 // startBackend makes the backend and starts it. A panic in either refuses this client only.
-func (s *Stream) startBackend(p fdrecv.Payload) {
+func (s *Stream) startBackend(newBackend Maker, p fdrecv.Payload) {
 	s.begin()
 	defer s.called()
-	s.backend = s.shard.server.cfg.NewBackend(s.shard.loop)
+	s.backend = newBackend(s.shard.loop)
 	if err := s.backend.Start(p, s); err != nil {
 		s.backend = nil
 		s.End(err)
@@ -160,7 +161,7 @@ func (s *Stream) KeepBuffer(b []byte) { s.shard.keep(b) }
 func (s *Stream) HoldHead() {
 	if s.phase == phaseHead && s.flags&bodyOnly == 0 {
 		s.to(phaseHeld)
-		s.late = &late{headers: cloneHeaders(s.shard.starting)}
+		s.needLate().headers = cloneHeaders(s.shard.starting)
 	}
 }
 
@@ -177,7 +178,9 @@ func cloneHeaders(headers []sse.Header) []sse.Header {
 func (s *Stream) letGo() {
 	if s.phase == phaseHeld {
 		s.to(phaseLive)
-		s.late = nil // no refusal any more, and no cause yet
+		if s.late.headers = nil; s.late.access == nil { // no refusal any more, and no cause yet
+			s.late = nil
+		}
 	}
 }
 
@@ -223,8 +226,11 @@ func (s *Stream) end(err error, retry time.Duration) {
 func (s *Stream) refuse(r Refusal) {
 	s.conn.Discard()
 	headers := s.shard.starting
-	if s.late != nil {
+	if s.phase == phaseHeld {
 		headers = s.late.headers
+	}
+	if s.late != nil && s.late.access != nil {
+		s.late.access.Status = r.Status
 	}
 	s.queueScratch(appendRefusal(s.Buffer(), r, headers, s.flags&bodyOnly != 0))
 }
@@ -300,7 +306,11 @@ func (s *Stream) push() {
 func (s *Stream) noteFirstByte() {
 	if s.flags&firstByte == 0 && s.conn.Sent() > 0 {
 		s.flags |= firstByte
-		s.shard.observeFirstByte(s.shard.loop.Clock() - s.accepted)
+		d := s.shard.loop.Clock() - s.accepted
+		if s.late != nil && s.late.access != nil {
+			s.late.access.FirstByte = d
+		}
+		s.shard.observeFirstByte(d)
 	}
 }
 
@@ -329,10 +339,14 @@ func (s *Stream) stopLater(cause error) {
 	if cause == nil || (s.late != nil && s.late.cause != nil) {
 		return
 	}
+	s.needLate().cause = cause
+}
+
+func (s *Stream) needLate() *late {
 	if s.late == nil {
 		s.late = &late{}
 	}
-	s.late.cause = cause
+	return s.late
 }
 
 // stop tells the backend that it is over, exactly once.
