@@ -54,7 +54,7 @@ func TestNoAllocationPerEvent(t *testing.T) {
 	}
 	for name, o := range tests {
 		t.Run(name, func(t *testing.T) {
-			m := &meter{from: 10, to: 45, done: make(chan struct{})}
+			m := &meter{from: 10, to: 35, done: make(chan struct{})}
 			r := rig(t, 1, o, func(c *stream.Config) {
 				c.Conn.Kernel, c.HeartbeatInterval, c.MaxStreamDuration = m, time.Hour, time.Hour
 			})
