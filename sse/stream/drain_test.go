@@ -201,6 +201,7 @@ func TestCutAgain(t *testing.T) {
 			t.Errorf("got %q", body)
 		}
 	}
+	r.AwaitEnds(n)
 	if c := r.Server.Counts(); c.Cut != n-1 {
 		t.Errorf("%d cut, want %d", c.Cut, n-1)
 	}
