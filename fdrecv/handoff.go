@@ -84,6 +84,9 @@ var (
 	// ErrNoHandoff: the connection ended without a byte. This happens in normal operation (a start probes the path; a
 	// sender whose message was too large for the kernel gives up), so it is worth a debug line at most. No client.
 	ErrNoHandoff = errors.New("connection ended without a handoff")
+	// ErrDenied: the peer is none of Config.AllowUIDs and AllowGIDs. Nothing was received: its client, if it sent one, sees
+	// its connection end once the peer closes its own copy. No client.
+	ErrDenied = errors.New("peer is not allowed to hand over")
 	// ErrClosed: the Listener was closed while the handoff was incomplete. Client set when the descriptor had come.
 	ErrClosed = errors.New("listener closed")
 )

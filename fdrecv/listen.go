@@ -22,6 +22,8 @@ type ListenConfig struct {
 	Path    string
 	Kind    Kind
 	Mode    fs.FileMode // permission bits of the path: who may write to it may hand over clients
+	UID     *uint32     // owner of the path; nil: as the kernel made it, this process's user
+	GID     *uint32     // group of the path; nil: as the kernel made it, this process's group or the directory's
 	Backlog int         // connections that wait to be accepted; 0: as many as net.core.somaxconn allows (P-02)
 }
 
@@ -61,8 +63,8 @@ var errClosed = fmt.Errorf("fdrecv: %w", ErrClosed)
 // else that exists is left alone. Two starts at a time are kept apart by a lock on "<path>.lock", which stays behind
 // (removing it would let two hold a lock each). It blocks for up to two seconds while another start holds the lock.
 //
-// The mode is set between bind and listen: before listen, connects are refused, so nobody gets in under a looser
-// mode. Any goroutine. An error is one line that names the path and what to do; ErrInUse, the errno and fs.ErrExist
+// Mode, owner and group are set between bind and listen: before listen, connects are refused, so nobody gets in under looser
+// ones. Any goroutine. An error is one line that names the path and what to do; ErrInUse, the errno and fs.ErrExist
 // can be tested for.
 func Listen(cfg ListenConfig) (*Listener, error) {
 	if err := cfg.check(); err != nil {

@@ -118,13 +118,13 @@ type boundPath struct {
 	removal sync.Once
 }
 
-// bind gives the socket its path and the path its mode. On an error the path is gone again. The lock is held.
+// bind gives the socket its path and the path its mode, owner and group. On an error the path is gone again. The lock is held.
 func bind(socket int, cfg ListenConfig) (*boundPath, error) {
 	if err := unix.Bind(socket, &unix.SockaddrUnix{Name: cfg.Path}); err != nil {
 		return nil, fmt.Errorf("fdrecv: bind to %s: the directory must exist and be writable for this user: %w", cfg.Path,
 			err)
 	}
-	inode, err := chmodSocket(cfg.Path, uint32(cfg.Mode.Perm()))
+	inode, err := permitSocket(cfg)
 	if err != nil {
 		_ = os.Remove(cfg.Path)
 		return nil, err
@@ -132,10 +132,12 @@ func bind(socket int, cfg ListenConfig) (*boundPath, error) {
 	return &boundPath{path: cfg.Path, inode: inode}, nil
 }
 
-// chmodSocket sets the mode of the socket file and tells its inode. fchmod on the socket would change the socket's own
-// inode, not the file's; chmod by name would follow a link that was put in its place. So the file is pinned with
-// O_PATH, looked at, and changed through /proc (fchmodat2, which can do without, is newer than Debian 12's kernel).
-func chmodSocket(path string, mode uint32) (inode, error) {
+// permitSocket sets the mode, owner and group of the socket file and tells its inode. fchmod on the socket would change
+// the socket's own inode, not the file's; chmod by name would follow a link that was put in its place. So the file is
+// pinned with O_PATH, looked at, and changed through /proc (fchmodat2, which can do without, is newer than Debian 12's
+// kernel). The mode comes first: afterwards the file may be another user's.
+func permitSocket(cfg ListenConfig) (inode, error) {
+	path := cfg.Path
 	n, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return inode{}, fmt.Errorf("fdrecv: %s after bind: %w", path, err)
@@ -150,10 +152,25 @@ func chmodSocket(path string, mode uint32) (inode, error) {
 		return inode{}, fmt.Errorf("fdrecv: %s was replaced during the start: use a directory that only this user can "+
 			"write to: %w", path, ErrInUse)
 	}
-	if err := unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd.Int()), mode); err != nil {
+	link := "/proc/self/fd/" + strconv.Itoa(fd.Int())
+	if err := unix.Chmod(link, uint32(cfg.Mode.Perm())); err != nil {
 		return inode{}, fmt.Errorf("fdrecv: cannot set the mode of %s: is /proc mounted? %w", path, err)
 	}
+	if cfg.UID != nil || cfg.GID != nil {
+		if err := unix.Chown(link, chownID(cfg.UID), chownID(cfg.GID)); err != nil {
+			return inode{}, fmt.Errorf("fdrecv: cannot give %s to its owner and group: only root may give a file away, and to a "+
+				"group only a member of it: %w", path, err)
+		}
+	}
 	return inode{uint64(st.Dev), st.Ino}, nil
+}
+
+// chownID is an id as chown(2) takes it: -1 leaves the old one.
+func chownID(id *uint32) int {
+	if id == nil {
+		return -1
+	}
+	return int(*id)
 }
 
 // removePath removes the path once, when it is still ours. Any goroutine.

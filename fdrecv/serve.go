@@ -24,6 +24,9 @@ type Config struct {
 	// PendingMax is how many handoffs may be incomplete at a time; for one more the oldest is given up, ErrTimeout.
 	// Each holds up to PayloadMax bytes. 0: PendingMax.
 	PendingMax int
+	// AllowUIDs and AllowGIDs name who may hand over, by the effective user and group of the peer when it connected
+	// (SO_PEERCRED, unix(7)): one of the lists has to have it. Both empty: whom the mode of the path lets in.
+	AllowUIDs, AllowGIDs []uint32
 	// Buffer is shared by the listeners of one loop. nil: one of this Listener's own.
 	Buffer *Buffer
 
@@ -225,6 +228,11 @@ func (ln *Listener) acceptTurn() {
 func (ln *Listener) accepted(conn loop.FD) (full bool) {
 	ln.count()
 	in := incoming{acceptedAt: ln.loop.Now()}
+	if err := ln.checkPeer(conn.Int()); err != nil {
+		_ = conn.Close()
+		ln.deliver(&in, err)
+		return false
+	}
 	done, err := in.receive(conn.Int(), ln.kind, ln.cfg.PayloadMax, ln.cfg.Buffer)
 	if !done {
 		ln.hold(conn, &in)

@@ -51,6 +51,15 @@ func socketOption(fd, option int) (int, unix.Errno) {
 	return int(value), errno
 }
 
+// peerCredentials is SO_PEERCRED: who connected, as of then.
+func peerCredentials(fd int) (unix.Ucred, unix.Errno) {
+	var peer unix.Ucred
+	size := uint32(unsafe.Sizeof(peer))
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_PEERCRED,
+		uintptr(unsafe.Pointer(&peer)), uintptr(unsafe.Pointer(&size)), 0)
+	return peer, errno
+}
+
 // peerName is getpeername(2).
 func peerName(fd int, name *unix.RawSockaddrAny) unix.Errno {
 	size := uint32(unsafe.Sizeof(*name))
