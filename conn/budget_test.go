@@ -166,6 +166,23 @@ func TestBudgetOrder(t *testing.T) {
 	fdtest.Eventually(t, "nothing to wait", func() bool { return r.budget.Pending() == 0 })
 }
 
+// A conn that waits with nothing pending (its turn was spent, and the client takes nothing more) may be the slowest of
+// all: closing it would free nothing, so it is passed over.
+func TestBudgetSparesThoseWithNothingPending(t *testing.T) {
+	k := &sink{}
+	r := newRig(t, 1, conn.Config{Kernel: k}, 150)
+	empty := &probe{}
+	r.openFD(0, empty, noFD, false)
+	r.on(0, func() { empty.feed(10, 1<<20); k.take = full })
+	all := stall(r, 0, 2, 100)
+	await(t, all[0].released, "the eviction")
+	r.on(0, func() {
+		if empty.StateName() != "paused" || all[1].StateName() != "open" || r.shards[0].Counts().Evicted != 1 {
+			t.Errorf("%s, %s, %+v", empty.StateName(), all[1].StateName(), r.shards[0].Counts())
+		}
+	})
+}
+
 // Many at once: evictions come in bites, between which the loop does other things, and overload that goes on is one
 // line a second, which says how many it speaks of.
 func TestBudgetLog(t *testing.T) {

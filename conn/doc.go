@@ -11,6 +11,9 @@
 // the shard for as long as something waits. An idle Conn owns no buffer, no timer and no goroutine. Bytes given by
 // Queue are referenced, not copied: one encoded event can wait in ten thousand outboxes and exist once.
 //
+// An owner is paused for one of two reasons: too much waits for the client (the high watermark), or this Conn has had its
+// share of the turn, in bytes or in send calls. One that sends on all the same is not refused, but its bytes wait.
+//
 // A Conn lives on one loop from Open to Released. Nothing here may be called from elsewhere, unless its comment says
 // so: use Loop.Post.
 //

@@ -87,6 +87,11 @@ func TestLingerBytes(t *testing.T) {
 		r := newRig(t, 1, conn.Config{LingerBytes: limit, LingerTimeout: time.Hour, Kernel: m}, plenty)
 		p := &probe{}
 		client := r.open(0, p, kind)
+		const earlier = 128 << 10 // does not count
+		if n, err := client.Write(make([]byte, earlier)); n != earlier || err != nil {
+			t.Fatal(n, err)
+		}
+		fdtest.Eventually(t, "the loop to read", func() bool { return m.received.Load() == earlier })
 		r.on(0, p.Finish)
 		await(t, p.ended, "Ended")
 		before := m.received.Load()

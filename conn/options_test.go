@@ -13,7 +13,8 @@ import (
 )
 
 // The options of a client socket after Open are those before, but for the two that the package comment lists; so are
-// its file status flags, which the sender's copy shares (P-13). Apache's own (P-05) are set beforehand here.
+// its file status flags, which the sender's copy shares (P-13). Apache's own (P-05) are set beforehand here. The user
+// timeout, which finds clients without a FIN (P-15), is the write timeout.
 func TestSocketOptions(t *testing.T) {
 	options := []struct {
 		name          string
