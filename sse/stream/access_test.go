@@ -183,12 +183,15 @@ func TestAccessIsAskedFor(t *testing.T) {
 	if end := r.AwaitEnds(1)[0]; end.Access != nil {
 		t.Errorf("access %+v", end.Access)
 	}
+}
 
-	s = &streamtest.Script{}
+// The ids are cut, and cloned: they do not keep the payload.
+func TestAccessIDs(t *testing.T) {
+	s := &streamtest.Script{}
 	long := strings.Repeat("u", 300)
 	p := streamtest.Payload(t, `{"user_id":"`+long+`","request_id":"r","prompt":"`+strings.Repeat("x", 1<<16)+`"}`)
-	r = rigWith(t, s, func(c *stream.Config) { c.KeepAccess = true })
-	c = streamtest.NewTCP(t)
+	r := rigWith(t, s, func(c *stream.Config) { c.KeepAccess = true })
+	c := streamtest.NewTCP(t)
 	h := c.Take()
 	h.Payload = p
 	r.Handoff(0, h)
