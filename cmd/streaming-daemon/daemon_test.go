@@ -149,7 +149,8 @@ func (d *daemon) cleanup() {
 	}
 	d.log.close()
 	for _, line := range d.log.all() {
-		if strings.Contains(line, "DATA RACE") || strings.Contains(line, "panic") || strings.Contains(line, "goroutine ") {
+		if strings.Contains(line, "DATA RACE") || strings.Contains(line, "panic") || strings.Contains(line, "goroutine ") ||
+			strings.Contains(line, `"level":"ERROR"`) {
 			d.t.Errorf("in its log:\n%s", d.log)
 			return
 		}

@@ -21,6 +21,11 @@ type descriptors struct {
 // away at once, but its descriptor is closed at the end of the turn, after the next clients have come in.
 func descriptorsOther(loops, listeners int) int { return 96 + 3*loops + listeners*fdrecv.AcceptBudget }
 
+// rejectReserveMin is what two turns accept: a refused client that leaves as soon as it has its answer is seen to have
+// left in the next turn only, and the listener may come first in that one. With less, clients that do everything right
+// are closed without an answer.
+const rejectReserveMin = 2 * fdrecv.AcceptBudget
+
 // shareDescriptors raises the limit on open files to the hard limit and shares it out. A limit that cannot carry the
 // streams asked for is one warning.
 func shareDescriptors(streams, loops, listeners int, log *slog.Logger) (descriptors, error) {
@@ -35,7 +40,7 @@ func shareDescriptors(streams, loops, listeners int, log *slog.Logger) (descript
 	total := int(min(limit.Max, 1<<30))
 	d := descriptors{
 		streams:       streams,
-		rejectReserve: min(max(total/32, 8), 1024),
+		rejectReserve: min(max(total/32, rejectReserveMin), 1024),
 		pendingMax:    min(max(total/64, 8), 512),
 	}
 	pending := 2 * d.pendingMax * listeners // the handoff socket, and the client that came over it

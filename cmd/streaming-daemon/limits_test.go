@@ -2,10 +2,12 @@ package main_test
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -113,24 +115,25 @@ func withFiles(n int) []string {
 
 // Goal: a limit on open files that cannot carry -max-connections is one warning, and what it can carry is used to the
 // last place: whoever comes beyond hears so, and no descriptor is ever cut off by the kernel (P-18). Method: a limit
-// of 512, as many clients as are said to be possible, and as many again, while incomplete handoffs fill their share on
+// of 640, as many clients as are said to be possible, and as many again, while incomplete handoffs fill their share on
 // each socket.
 func TestLowLimitOnOpenFiles(t *testing.T) {
 	t.Parallel()
-	d := launch(t, setup{args: append(endless, "-log-level", "info"), wrap: withFiles(512)})
+	const limit, incomplete = 640, 10
+	d := launch(t, setup{args: append(endless, "-handoff-timeout", "1m"), wrap: withFiles(limit)})
 	d.awaitLog("ready")
 	warning := d.awaitLog("the limit on open files cannot carry -max-connections")
 	possible := number(t, warning, "possible")
-	if possible < 50 || possible > 400 || number(t, warning, "limit_open_files") != 512 {
+	if possible < 50 || possible > 400 || number(t, warning, "limit_open_files") != limit {
 		t.Fatalf("warning: %v", warning)
 	}
 	if n := d.metric("daemon_max_connections"); n != float64(possible) {
 		t.Errorf("daemon_max_connections is %v, want %d", n, possible)
 	}
-	// Eight are held per socket; each of these has its client across already, and its second descriptor with it.
+	// So many are held per socket; each of those on the first has its client across already, and its second descriptor with it.
 	server, _ := fdtest.TCPPair(t)
 	defer server.Close()
-	for range 8 {
+	for range incomplete {
 		half := fdtest.Dial(t, d.path(fdrecv.KindStream), unix.SOCK_STREAM)
 		defer half.Close()
 		fdtest.SendFDs(t, half.Int(), []byte("{"), server.Int())
@@ -146,12 +149,60 @@ func TestLowLimitOnOpenFiles(t *testing.T) {
 	for range possible {
 		d.hold(fdrecv.KindSeqpacket, "")
 	}
+	// A full house must leave room for what else may come at the same time: scrapes, clients that are refused, and
+	// what one turn accepts from each socket.
+	const scrapes, refused, turn = 64, 2 * fdrecv.AcceptBudget, 3 * fdrecv.AcceptBudget
+	if open := countFDs(d.pid()); open < possible+4*incomplete || open+scrapes+refused+turn > limit {
+		t.Errorf("%d descriptors are open with %d streams and %d incomplete handoffs, of %d", open, possible, 3*incomplete, limit)
+	}
 	for range possible {
 		d.ask(fdrecv.KindSeqpacket, "").refused(t, http.StatusServiceUnavailable)
 	}
 	if got := d.log.find("handoffs wait in the backlog"); got != nil {
 		t.Errorf("the table was full: %v", got)
 	}
+}
+
+// Goal: clients that are refused and do not go cannot take the streams' descriptors: past a reserve they are closed at
+// once. Method: a limit of 640, where the reserve is 128, and 200 clients beyond -max-connections that the daemon finds
+// all in one moment, as it was made to stand; none of them closes before all have been read.
+func TestFloodOfRejections(t *testing.T) {
+	t.Parallel()
+	const reserve, flood = 2 * fdrecv.AcceptBudget, 200
+	d := launch(t, setup{args: append(endless, "-max-connections", "1"), wrap: withFiles(640)})
+	d.awaitLog("ready")
+	d.hold(fdrecv.KindSeqpacket, "")
+	before := countFDs(d.pid())
+	d.stop()
+	var clients []*net.TCPConn
+	for range flood {
+		clients = append(clients, d.handOver(fdrecv.KindSeqpacket, ""))
+	}
+	d.signal(syscall.SIGCONT)
+	answered := 0
+	for _, client := range clients {
+		_ = client.SetReadDeadline(time.Now().Add(patience))
+		got, err := io.ReadAll(client) // the client stays open
+		switch {
+		case len(got) > 0:
+			parse(t, raw{bytes: got, err: err}, false).refused(t, http.StatusServiceUnavailable)
+			answered++
+		case err != nil:
+			t.Errorf("closed at once: %v", err)
+		}
+	}
+	if answered != reserve {
+		t.Errorf("%d were answered, want %d", answered, reserve)
+	}
+	if n := d.metric("daemon_connections_rejected_total"); n != flood {
+		t.Errorf("%v rejected, want %d", n, flood)
+	}
+	for _, client := range clients {
+		_ = client.Close()
+	}
+	d.awaitMetric("daemon_active_connections", 1)
+	eventually(t, "their descriptors to be closed", func() bool { return countFDs(d.pid()) <= before })
+	d.ask(fdrecv.KindSeqpacket, "").refused(t, http.StatusServiceUnavailable) // the reserve is free again
 }
 
 func TestTooLowALimitIsRefused(t *testing.T) {

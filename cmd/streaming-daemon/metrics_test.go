@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -56,8 +57,12 @@ func TestMetricsAreExact(t *testing.T) {
 	defer server.Close()
 	half := fdtest.Dial(t, d.path(fdrecv.KindStream), unix.SOCK_STREAM) // timeout, with a client
 	defer half.Close()
+	begun := time.Now()
 	fdtest.SendFDs(t, half.Int(), []byte(`{"prompt":`), server.Int())
 	a := parse(t, readAll(client), false)
+	if took := time.Since(begun); took < 250*time.Millisecond || took > 4*time.Second { // 5 s is the default
+		t.Errorf("a handoff timed out after %v, want 300ms", took)
+	}
 	a.refused(t, http.StatusRequestTimeout)
 	count(a)
 	silent := fdtest.Dial(t, d.path(fdrecv.KindSeqpacket), unix.SOCK_SEQPACKET) // timeout, without
