@@ -9,9 +9,10 @@ import (
 // and labels are an interface: dashboards rely on them, and a test compares
 // the whole list.
 func (m *Metrics) writeDaemon(p *page) {
-	s := m.read()
-	m.writeHandoffs(p, &s)
-	m.writeStreams(p, &s)
+	all := m.Carry()
+	s := all.Snapshot
+	m.writeHandoffs(p, &all)
+	m.writeStreams(p, &all)
 
 	p.family("daemon_loop_streams", gauge, "Streams on each event loop now.")
 	for i, n := range s.LoopStreams {
@@ -30,18 +31,18 @@ func (m *Metrics) writeDaemon(p *page) {
 }
 
 // writeHandoffs writes what concerns clients up to their stream.
-func (m *Metrics) writeHandoffs(p *page, s *Snapshot) {
+func (m *Metrics) writeHandoffs(p *page, s *Carried) {
 	one(p, "daemon_active_connections", gauge, "Client sockets held now.", s.ActiveConnections)
 	one(p, "daemon_max_connections", gauge, "Client sockets held at most; handoffs beyond it are rejected.", s.MaxConnections)
 	one(p, "daemon_connections_total", counter, "Handoff connections accepted.", s.Connections)
 	one(p, "daemon_connections_rejected_total", counter, "Handoffs refused with an answer or a close instead of a stream.", s.Rejected)
 	one(p, "daemon_handoffs_total", counter, "Descriptors received with a usable payload.", s.Handoffs)
 	p.reasons("daemon_handoff_errors_total", "Handoffs that failed, by reason.", &s.HandoffErrors)
-	m.handoff.write(p)
+	p.buckets(m.handoff.name, m.handoff.help, s.Handoff)
 }
 
 // writeStreams writes what concerns clients from their stream on.
-func (m *Metrics) writeStreams(p *page, s *Snapshot) {
+func (m *Metrics) writeStreams(p *page, s *Carried) {
 	one(p, "daemon_active_streams", gauge, "Streams that have begun and not ended.", s.ActiveStreams)
 	one(p, "daemon_peak_streams", gauge, "Highest number of active streams since the start.", s.PeakStreams)
 	one(p, "daemon_paused_streams", gauge, "Streams whose backend is paused because the client is slow.", s.PausedStreams)
@@ -50,6 +51,6 @@ func (m *Metrics) writeStreams(p *page, s *Snapshot) {
 	one(p, "daemon_bytes_sent_total", counter, "Bytes written to clients, response heads included.", s.BytesSent)
 	one(p, "daemon_evicted_total", counter, "Clients closed as the slowest when pending bytes of all passed their cap.", s.Evicted)
 	p.reasons("daemon_stream_errors_total", "Streams that ended early, by reason.", &s.StreamErrors)
-	m.stream.write(p)
-	m.firstByte.write(p)
+	p.buckets(m.stream.name, m.stream.help, s.Stream)
+	p.buckets(m.firstByte.name, m.firstByte.help, s.FirstByte)
 }

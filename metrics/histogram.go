@@ -2,6 +2,8 @@ package metrics
 
 import (
 	"bytes"
+	"strconv"
+	"strings"
 	"time"
 
 	vm "github.com/VictoriaMetrics/metrics"
@@ -28,13 +30,14 @@ var (
 // through a Set, and a Set has no place for help text between two histograms.
 type durations struct {
 	name, help string
+	bounds     []float64 // upper ones, in seconds; immutable
 	set        *vm.Set
 	h          *vm.PrometheusHistogram
 }
 
 func newDurations(name, help string, bounds []float64) *durations {
 	set := vm.NewSet()
-	return &durations{name: name, help: help, set: set, h: set.NewPrometheusHistogramExt(name, bounds)}
+	return &durations{name: name, help: help, bounds: bounds, set: set, h: set.NewPrometheusHistogramExt(name, bounds)}
 }
 
 // observe counts d. Any goroutine; takes a mutex. The library drops a negative
@@ -43,16 +46,35 @@ func (d *durations) observe(elapsed time.Duration) {
 	d.h.Update(max(elapsed, 0).Seconds())
 }
 
-// write puts the family on p.
-func (d *durations) write(p *page) {
-	p.family(d.name, histogram, d.help)
+// read gives the counts. The library shows them as text only: one line for
+// each bound, cumulative, then the sum and the count.
+func (d *durations) read() Buckets {
 	var samples bytes.Buffer
 	d.set.WritePrometheus(&samples)
+	b := Buckets{UpperSeconds: d.bounds}
+	var below uint64 // observations up to the bound before
 	for line := range bytes.Lines(samples.Bytes()) {
 		// The library writes HELP and TYPE of its own, the first without a
 		// text, once anybody in the process calls its ExposeMetadata(true).
-		if line[0] != '#' {
-			p.buf = append(p.buf, line...)
+		name, value, ok := strings.Cut(strings.TrimSpace(string(line)), " ")
+		if !ok || line[0] == '#' {
+			continue
+		}
+		switch rest := strings.TrimPrefix(name, d.name); {
+		case strings.HasPrefix(rest, "_bucket{"):
+			n, err := strconv.ParseUint(value, 10, 64)
+			if err != nil || n < below {
+				panic("metrics: the library wrote " + string(line))
+			}
+			b.Counts = append(b.Counts, n-below)
+			below = n
+		case rest == "_sum":
+			sum, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				panic("metrics: the library wrote " + string(line))
+			}
+			b.SumSeconds = sum
 		}
 	}
+	return b
 }

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"io"
+	"sync/atomic"
 	"time"
 
 	vm "github.com/VictoriaMetrics/metrics"
@@ -25,6 +26,8 @@ type Metrics struct {
 	handoff   *durations
 	stream    *durations
 	firstByte *durations
+
+	carried atomic.Pointer[Carried] // what predecessors have counted; nil: there was none
 
 	set *vm.Set // the writers of the page, in order
 }

@@ -75,12 +75,29 @@ func listen(flag, addr string, h http.Handler, log *slog.Logger, lim limits) (*S
 	if addr == "" {
 		return nil, fmt.Errorf("metrics: %s is empty: give host:port, such as 127.0.0.1:9090", flag)
 	}
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("metrics: %s %q: %w: %s", flag, addr, err, mend(err))
+	}
+	return serve(flag, ln, h, log, lim), nil
+}
+
+// Serve is Listen on a listener that is there already, handed over by a
+// predecessor or a service manager. It takes ln; its Accept may wait until the
+// one before has stopped. Whoever else holds the socket goes on listening
+// after Shutdown.
+func Serve(ln net.Listener, h http.Handler, log *slog.Logger) *Server {
+	return serve("-metrics-addr", ln, h, log, serverLimits)
+}
+
+// ServePprof is Serve for PprofHandler.
+func ServePprof(ln net.Listener, log *slog.Logger) *Server {
+	return serve("-pprof-addr", ln, PprofHandler(), log, serverLimits)
+}
+
+func serve(flag string, ln net.Listener, h http.Handler, log *slog.Logger, lim limits) *Server {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{
 		addr:   ln.Addr(),
@@ -104,7 +121,7 @@ func listen(flag, addr string, h http.Handler, log *slog.Logger, lim limits) (*S
 			log.Error("metrics: endpoint stopped serving", "flag", flag, "addr", s.addr.String(), "err", err)
 		}
 	}()
-	return s, nil
+	return s
 }
 
 // mend says what to do about a failed bind.
