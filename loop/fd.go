@@ -13,7 +13,7 @@ var ErrNoFD = errors.New("loop: no descriptor")
 // FD owns one descriptor until Close or Release; after either it holds none. The zero FD holds none. It is passed by
 // value where ownership moves: the giver must not use its copy again. Not safe for concurrent use.
 type FD struct {
-	plus1 int // descriptor + 1, so that the zero value is not standard input
+	plus1 int32 // descriptor + 1, so that the zero value is not standard input
 }
 
 // OwnFD takes ownership of descriptor n, which must be open (n >= 0).
@@ -21,18 +21,18 @@ func OwnFD(n int) FD {
 	if n < 0 {
 		panic("loop: OwnFD of " + strconv.Itoa(n))
 	}
-	return FD{plus1: n + 1}
+	return FD{plus1: int32(n) + 1}
 }
 
 // Valid reports whether f holds a descriptor.
 func (f *FD) Valid() bool { return f.plus1 > 0 }
 
 // Int lends the descriptor for a syscall: -1 when f holds none. The caller must not close or keep it.
-func (f *FD) Int() int { return f.plus1 - 1 }
+func (f *FD) Int() int { return int(f.plus1) - 1 }
 
 // Release gives the descriptor up: the caller closes it from now on. It is -1 when f held none.
 func (f *FD) Release() int {
-	n := f.plus1 - 1
+	n := int(f.plus1) - 1
 	f.plus1 = 0
 	return n
 }

@@ -27,12 +27,11 @@ type Handler interface {
 // Source is one descriptor registered with a loop, to be embedded in what it is for. The zero Source is detached. It
 // must not be copied while it is attached. Loop goroutine only.
 type Source struct {
-	loop    *Loop               // set exactly while attached
+	loop    *Loop               // of the last attachment; written only when that changes, as onHup reads it
 	op      *netpoll.FDOperator // set exactly while attached
 	handler Handler             // set exactly while attached
 	fd      FD                  // held exactly while attached
 	index   int32               // in loop.sources; valid while attached
-	gen     uint32              // counts attachments: a hangup posted for an earlier one is void
 	want    bool                // true exactly when EPOLLOUT is asked for
 }
 
@@ -50,18 +49,15 @@ func (s *Source) Attach(l *Loop, fd FD, h Handler) error {
 	}
 	op := l.poll.Alloc() // its cache keeps operators alive: epoll holds a pointer that the garbage collector cannot see
 	op.FD = fd.Int()
-	s.loop, s.op, s.handler, s.fd = l, op, h, fd
-	s.gen++
-	gen := s.gen
-	op.OnRead = s.onRead
-	// OnWrite is set by Want: most clients never need it, and its closure would cost them 16 bytes.
-	op.OnHup = func(netpoll.Poll) error { // on a goroutine of netpoll's: it may only post
-		_ = l.Post(func() { s.hungUp(gen) })
-		return nil
+	if s.loop != l {
+		s.loop = l
 	}
+	s.op, s.handler, s.fd = op, h, fd
+	// OnWrite is set by Want: most clients never need it, and its closure would cost them 16 bytes.
+	op.OnRead, op.OnHup = s.onRead, s.onHup
 	if err := op.Control(netpoll.PollReadable); err != nil {
 		l.freeOperator(op)
-		s.loop, s.op, s.handler, s.fd = nil, nil, nil, FD{}
+		s.op, s.handler, s.fd = nil, nil, FD{}
 		return fmt.Errorf("loop: epoll_ctl add: %w", err)
 	}
 	s.index = int32(len(l.sources))
@@ -72,7 +68,7 @@ func (s *Source) Attach(l *Loop, fd FD, h Handler) error {
 // Attached reports whether the source is registered.
 func (s *Source) Attached() bool { return s.op != nil }
 
-// Loop is the loop of an attached source, nil otherwise.
+// Loop is the loop that the source is, or was last, attached to; nil before.
 func (s *Source) Loop() *Loop { return s.loop }
 
 // FD lends the descriptor for a syscall: -1 when the source is detached.
@@ -84,18 +80,22 @@ func (s *Source) Want(write bool) error {
 	if s.op == nil || s.want == write {
 		return nil
 	}
-	change := netpoll.PollRW2R
-	if write {
-		change = netpoll.PollR2RW
-		if s.op.OnWrite == nil { // bound once per attachment: each binding allocates
-			s.op.OnWrite = s.onWrite
-		}
+	if write && s.op.OnWrite == nil { // bound once per attachment: each binding allocates
+		s.op.OnWrite = s.onWrite
 	}
-	if err := s.op.Control(change); err != nil {
+	if err := s.op.Control(interest(write)); err != nil {
 		return fmt.Errorf("loop: epoll_ctl mod: %w", err)
 	}
 	s.want = write
 	return nil
+}
+
+// interest is what netpoll calls the change to an interest that includes writing or does not.
+func interest(write bool) netpoll.PollEvent {
+	if write {
+		return netpoll.PollR2RW
+	}
+	return netpoll.PollRW2R
 }
 
 // Detach leaves epoll and gives the descriptor back to the caller. A descriptor that is to be closed goes to Retire
@@ -119,15 +119,15 @@ func (s *Source) Detach() FD {
 	last.index = s.index
 	l.sources[len(l.sources)-1] = nil
 	l.sources = l.sources[:len(l.sources)-1]
-	s.loop, s.op, s.handler, s.fd, s.want = nil, nil, nil, FD{}, false
+	s.op, s.handler, s.fd, s.want = nil, nil, FD{}, false
 	return fd
 }
 
 // Retire ends callbacks at once and closes the descriptor in the sweep that ends the turn. Safe inside any callback;
 // twice is safe.
 func (s *Source) Retire() {
-	if l := s.loop; l != nil {
-		l.retiredFDs = append(l.retiredFDs, s.Detach())
+	if s.op != nil {
+		s.loop.retiredFDs = append(s.loop.retiredFDs, s.Detach())
 	}
 }
 
@@ -145,11 +145,20 @@ func (s *Source) onWrite(netpoll.Poll) error {
 	return nil
 }
 
-func (s *Source) hungUp(gen uint32) {
-	if s.op != nil && s.gen == gen {
-		defer s.recovered(s.handler)
-		s.handler.Hangup()
+// onHup runs on a goroutine of netpoll's: it may only post. netpoll has taken the source out of epoll.
+func (s *Source) onHup(netpoll.Poll) error {
+	_ = s.loop.Post(s.hungUp) // ErrClosed: the loop has closed the descriptor
+	return nil
+}
+
+// hungUp passes a hangup on, unless it was that of an earlier attachment, or the handler has retired the source
+// meanwhile: what is in epoll now has not been hung up.
+func (s *Source) hungUp() {
+	if s.op == nil || !errors.Is(s.op.Control(interest(s.want)), unix.ENOENT) {
+		return
 	}
+	defer s.recovered(s.handler)
+	s.handler.Hangup()
 }
 
 // ignore stands in for the callbacks of a detached operator: netpoll logs a nil one as a bug.

@@ -192,7 +192,7 @@ func TestHangup(t *testing.T) {
 				if data != tt.data {
 					t.Errorf("read %q, want %q", data, tt.data)
 				}
-				if p.hangups != 0 || p.Attached() || p.FD() != -1 || p.Loop() != nil || l.Sources() != 0 {
+				if p.hangups != 0 || p.Attached() || p.FD() != -1 || l.Sources() != 0 {
 					t.Errorf("after Retire: %d hangups, attached %v, %d sources", p.hangups, p.Attached(), l.Sources())
 				}
 				if _, err := unix.FcntlInt(uintptr(number), unix.F_GETFD, 0); err != unix.EBADF {
@@ -497,7 +497,7 @@ func TestAttachErrors(t *testing.T) {
 		if err := twin.Attach(l, loop.OwnFD(file), twin); !errors.Is(err, unix.EPERM) {
 			t.Errorf("a regular file: %v", err)
 		}
-		if twin.Attached() || twin.FD() != -1 || twin.Loop() != nil || l.Sources() != 1 {
+		if twin.Attached() || twin.FD() != -1 || l.Sources() != 1 {
 			t.Errorf("after the errors: attached %v, %d sources", twin.Attached(), l.Sources())
 		}
 		defer func() {
