@@ -156,24 +156,19 @@ var (
 	errEarly  = errors.New("end of the connection within a response")
 )
 
-// read takes what there is, within the turn's bounds. false: there was nothing.
+// read takes what one recv gives: what is left is reported again, and in between the receiver's own client may have
+// paused the call. false: there was nothing.
 func (c *conn) read() bool {
-	for i := range turnReads {
-		n, err := loop.Recv(c.source.FD(), c.sh.buf[:])
-		switch {
-		case errors.Is(err, unix.EAGAIN):
-			return i > 0
-		case err != nil:
-			c.broken(err)
-			return true
-		case n == 0:
-			c.eof()
-			return true
-		}
+	n, err := loop.Recv(c.source.FD(), c.sh.buf[:])
+	switch {
+	case errors.Is(err, unix.EAGAIN):
+		return false
+	case err != nil:
+		c.broken(err)
+	case n == 0:
+		c.eof()
+	default:
 		c.take(c.sh.buf[:n])
-		if n < readBytes || !c.source.Attached() || c.state == stateIdle {
-			return true
-		}
 	}
 	return true
 }
@@ -205,6 +200,10 @@ func (c *conn) takeHead(b []byte) []byte {
 		return nil
 	}
 	if n == 0 {
+		if !beginsHead(b) { // no line end may ever come
+			c.fail(protocolError("status line"))
+			return nil
+		}
 		if c.held == nil {
 			c.held = append(c.held, b...)
 		}

@@ -71,6 +71,13 @@ func parseHead(b []byte) (head, error) {
 	return h, h.settle()
 }
 
+// beginsHead reports whether b is a head or may become one.
+func beginsHead(b []byte) bool {
+	const form = "HTTP/1."
+	n := min(len(b), len(form))
+	return string(b[:n]) == form[:n]
+}
+
 // settle draws the conclusions from all fields.
 func (h *head) settle() error {
 	switch {

@@ -10,8 +10,7 @@ import (
 
 // Limits that are not settings.
 const (
-	readBytes   = 64 << 10              // bytes of one recv; the contract's largest Body
-	turnReads   = 4                     // recv calls per connection and turn: one fast upstream must not hold the loop
+	readBytes   = 64 << 10              // bytes of one recv, and of what a connection reads per turn; the contract's largest Body
 	turnWrites  = 4                     // send calls likewise
 	tailBytes   = 16 << 10              // bytes of a released body that are read for the connection's sake: [DONE] is nearly its end
 	tailTimeout = time.Second           // for them to come

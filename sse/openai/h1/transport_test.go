@@ -112,23 +112,37 @@ func TestKeepAlive(t *testing.T) {
 	}
 }
 
+// TestIdleBounds: no more connections than the bound are kept, none when it is negative, and each for its time only.
 func TestIdleBounds(t *testing.T) {
 	fdtest.NoLeaks(t)
-	s := upstreamtest.Start(t, "tcp", always(hello))
-	r := newRig(t, h1.Config{Target: target(s), IdleMax: 2, IdleTimeout: 300 * time.Millisecond})
-	var calls []*caller
-	for range 5 { // none ends before all have begun
-		calls = append(calls, r.start("{}", func(c *caller) { c.call.Pause() }, nil))
+	const calls = 5
+	for _, tt := range []struct {
+		cfg  h1.Config
+		kept int64
+	}{
+		{h1.Config{IdleMax: 2}, 2},
+		{h1.Config{IdleMax: -1}, 0},
+		{h1.Config{IdleTimeout: 20 * time.Millisecond}, 0},
+	} {
+		now := make(chan struct{})
+		s := upstreamtest.Start(t, "tcp", func(c *upstreamtest.Conn) {
+			c.Request()
+			c.Wait(now)
+			c.Write(hello)
+			c.Gone()
+		})
+		tt.cfg.Target = target(s)
+		r := newRig(t, tt.cfg)
+		var all []*caller
+		for range calls {
+			all = append(all, r.start("{}", nil, nil))
+		}
+		close(now) // each has a connection of its own by now
+		for _, c := range all {
+			mustComplete(t, c.wait(), "hello")
+		}
+		r.idle(tt.kept)
 	}
-	for _, c := range calls {
-		r.on(c.call.Resume)
-		mustComplete(t, c.wait(), "hello")
-	}
-	r.idle(2)
-	r.idle(0) // the timeout
-	none := newRig(t, h1.Config{Target: target(s), IdleMax: -1})
-	mustComplete(t, none.start("{}", nil, nil).wait(), "hello")
-	none.idle(0)
 }
 
 // TestUpstreamClosesIdle: a kept connection that its upstream closes, or that says something unasked, is let go.
@@ -144,7 +158,7 @@ func TestUpstreamClosesIdle(t *testing.T) {
 			s := upstreamtest.Start(t, "tcp", func(c *upstreamtest.Conn) {
 				c.Request()
 				c.Write(hello)
-				<-now
+				c.Wait(now)
 				end(c)
 			})
 			r := newRig(t, h1.Config{Target: target(s)})
@@ -276,7 +290,7 @@ func TestBroken(t *testing.T) {
 		{"no last chunk", chunked + "5\r\nhello\r\n", "hello", upstream.ErrBroken},
 		{"within a length", head + "Content-Length: 9\r\n\r\nhello", "hello", upstream.ErrBroken},
 		{"bad chunk", chunked + "5\r\nhello\r\nzz", "hello", upstream.ErrProtocol},
-		{"not HTTP", "220 smtp ready\r\n", "", upstream.ErrBroken},
+		{"not HTTP", "220 smtp ready\r\n", "", upstream.ErrProtocol},
 		{"until close", head + "\r\nhello", "hello", nil},
 	}
 	for _, tt := range tests {
@@ -289,7 +303,7 @@ func TestBroken(t *testing.T) {
 					c.Write(tt.reply)
 					if reset {
 						if tt.body != "" {
-							<-seen // a RST overtakes what was not read
+							c.Wait(seen) // a RST overtakes what was not read
 						}
 						c.Reset()
 					}
@@ -393,7 +407,7 @@ func TestEndWhilePaused(t *testing.T) {
 			s := upstreamtest.Start(t, "tcp", func(c *upstreamtest.Conn) {
 				c.Request()
 				c.Write(head + "\r\nhel")
-				<-paused
+				c.Wait(paused)
 				c.Write("lo")
 				if reset {
 					c.Reset()
@@ -433,7 +447,7 @@ func TestPauseBeforeTheHead(t *testing.T) {
 	now := make(chan struct{})
 	s := upstreamtest.Start(t, "tcp", func(c *upstreamtest.Conn) {
 		c.Request()
-		<-now
+		c.Wait(now)
 		c.Write(chunked)
 		c.Gone()
 	})
@@ -614,7 +628,7 @@ func TestClose(t *testing.T) {
 		c.Request()
 		if c.N > 1 {
 			c.Write(chunked)
-			<-now
+			c.Wait(now)
 			c.Write("5\r\nhello\r\n0\r\n\r\n")
 		} else {
 			c.Write(hello)

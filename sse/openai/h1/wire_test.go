@@ -119,6 +119,7 @@ func TestResponses(t *testing.T) {
 		{"CR in a value", ok + "X: a\rb\r\n\r\n", 0, "", false, upstream.ErrProtocol},
 		{"HTTP/2", "HTTP/2.0 200 OK\r\n\r\n", 0, "", false, upstream.ErrProtocol},
 		{"not HTTP", "SSH-2.0-OpenSSH_9.9\r\n\r\n", 0, "", false, upstream.ErrProtocol},
+		{"not HTTP, no line end", "SSH", 0, "", false, upstream.ErrProtocol},
 		{"status of four digits", "HTTP/1.1 2000 OK\r\n\r\n", 0, "", false, upstream.ErrProtocol},
 		{"status 99", "HTTP/1.1 099 OK\r\n\r\n", 0, "", false, upstream.ErrProtocol},
 		{"101", "HTTP/1.1 101 Switching Protocols\r\n\r\n", 0, "", false, upstream.ErrProtocol},

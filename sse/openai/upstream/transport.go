@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"errors"
+	"fmt"
 
 	"streaming-daemon-go/loop"
 )
@@ -33,8 +34,11 @@ type Request struct {
 // Field is one header field of a request. Names are in canonical form ("Content-Type"); HTTP/2 sends them in lower case.
 type Field struct {
 	Name, Value string
-	Secret      bool // never to be logged, nor put into a compression table (HPACK: never-indexed literal)
+	Secret      bool // not to be put into a compression table (HPACK: never-indexed literal)
 }
+
+// Format prints the name and never the value, whatever the verb: a field may hold a key.
+func (f Field) Format(s fmt.State, _ rune) { _, _ = fmt.Fprintf(s, "%s: [secret]", f.Name) }
 
 // Receiver hears what becomes of a call. See the package's ordering. Every method runs on the call's loop, must not
 // block, and may call any method of its Call, or start another call.

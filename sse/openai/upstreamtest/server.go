@@ -35,6 +35,7 @@ type Server struct {
 	ln      net.Listener
 	mu      sync.Mutex
 	open    map[net.Conn]bool // guarded by mu; nil once closed
+	closing chan struct{}
 	running sync.WaitGroup
 }
 
@@ -50,7 +51,7 @@ func Start(t testing.TB, network string, script func(c *Conn)) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{Addr: ln.Addr().String(), ln: ln, open: make(map[net.Conn]bool)}
+	s := &Server{Addr: ln.Addr().String(), ln: ln, open: make(map[net.Conn]bool), closing: make(chan struct{})}
 	t.Cleanup(s.Close)
 	s.running.Go(func() {
 		for {
@@ -92,6 +93,9 @@ func (s *Server) Port() int { return s.ln.Addr().(*net.TCPAddr).Port }
 func (s *Server) Close() {
 	_ = s.ln.Close()
 	s.mu.Lock()
+	if s.open != nil {
+		close(s.closing)
+	}
 	for c := range s.open {
 		_ = c.Close()
 	}
@@ -157,6 +161,14 @@ func (c *Conn) WriteBytewise(text string) bool {
 		}
 	}
 	return true
+}
+
+// Wait waits until ch is closed or gives something, or the server closes: a test that fails must not hang on its script.
+func (c *Conn) Wait(ch <-chan struct{}) {
+	select {
+	case <-ch:
+	case <-c.s.closing:
+	}
 }
 
 // Gone waits until the far end has closed and says when that was seen.
