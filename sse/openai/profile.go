@@ -3,11 +3,13 @@ package openai
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 
 	"streaming-daemon-go/sse/openai/upstream"
+	"streaming-daemon-go/sse/stream"
 )
 
 // profileFile is a profile as a file describes it. Keys are named, not written, so that the file is no secret.
@@ -112,7 +114,7 @@ func (p *Profile) prepare() (*profile, upstream.Target, error) {
 			return nil, to, fmt.Errorf("openai: extra is not JSON")
 		}
 		if err := ready.settings.merge(notNull(bytes.TrimSpace(p.Extra))); err != nil {
-			return nil, to, fmt.Errorf("openai: %w", err)
+			return nil, to, settingError(err)
 		}
 	}
 	set := asked{maxTokens: p.MaxTokens, temperature: p.Temperature, topP: p.TopP, stop: p.Stop}
@@ -124,7 +126,16 @@ func (p *Profile) prepare() (*profile, upstream.Target, error) {
 		}
 	}
 	if err := ready.settings.add(&set); err != nil {
-		return nil, to, fmt.Errorf("openai: %w", err)
+		return nil, to, settingError(err)
 	}
 	return ready, to, nil
+}
+
+// settingError is for whoever runs the daemon what a refusal is for a client.
+func settingError(err error) error {
+	var r *stream.Refusal
+	if errors.As(err, &r) {
+		return errors.New("openai: " + r.Message)
+	}
+	return err
 }
