@@ -17,7 +17,8 @@
  *   accept4, recvmsg, close        the handoff
  *   setsockopt x 2                 TCP_NOTSENT_LOWAT, TCP_USER_TIMEOUT, as the daemon
  *   epoll_ctl                      to hear of a hangup
- *   send x N                       the head goes with the first event, [DONE] with the last
+ *   send x N                       the head goes with the first event, [DONE] with the last; one for the events that are
+ *                                  due at the same wake-up
  *   close                          epoll forgets the descriptor by itself
  *
  * and a share of an epoll_wait: one per batch. Over a stream socket a second recvmsg finds its end; when the sender is
@@ -168,11 +169,19 @@ static size_t after_next(uint32_t sent)
 	return to;
 }
 
-/* Sends the next event, and leaves the stream in the FIFO, waiting for EPOLLOUT, or closed. */
-static void client_step(int fd, int64_t due_ns)
+/*
+ * Sends the next event, with those that have come due since, in one write as the daemon does. Leaves the stream in the
+ * FIFO, waiting for EPOLLOUT, or closed.
+ */
+static void client_step(int fd, int64_t due_ns, int64_t now)
 {
 	struct entry *e = &entries[fd];
-	size_t len = after_next(e->sent) - e->sent;
+	size_t to = after_next(e->sent);
+	while (to < stream_len && due_ns + delay_ns <= now) {
+		to = after_next(to);
+		due_ns += delay_ns;
+	}
+	size_t len = to - e->sent;
 	ssize_t n = send(fd, stream_bytes + e->sent, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (n == (ssize_t)len) {
 		e->sent += n;
@@ -190,7 +199,7 @@ static void client_step(int fd, int64_t due_ns)
 	}
 	if (n > 0) {
 		e->sent += n;
-		client_step(fd, due_ns); /* until EAGAIN: only then does an edge follow */
+		client_step(fd, due_ns, now); /* until EAGAIN: only then does an edge follow */
 	}
 }
 
@@ -201,7 +210,7 @@ static void client_start(int fd, int64_t now)
 	/* ENOPROTOOPT on a Unix socket: fine */
 	setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof lowat);
 	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof timeout);
-	client_step(fd, now);
+	client_step(fd, now, now);
 	if (entries[fd].kind != client)
 		return;
 	/* No EPOLLIN: what a client sends is not our business. Edge-triggered EPOLLOUT costs nothing until it blocks. */
@@ -213,7 +222,7 @@ static void run_due(int64_t now)
 	while (fifo_head >= 0 && entries[fifo_head].due_ns <= now) {
 		int fd = fifo_head;
 		fifo_remove(fd);
-		client_step(fd, entries[fd].due_ns);
+		client_step(fd, entries[fd].due_ns, now);
 	}
 }
 
@@ -346,7 +355,7 @@ static void handle(struct epoll_event *ev, int64_t now)
 		if (ev->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 			client_close(fd);
 		else if (delay_ns == 0 && (ev->events & EPOLLOUT))
-			client_step(fd, now);
+			client_step(fd, now, now);
 		break;
 	}
 }
