@@ -67,7 +67,7 @@ var errClosed = fmt.Errorf("fdrecv: %w", ErrClosed)
 // ones. Any goroutine. An error is one line that names the path and what to do; ErrInUse, the errno and fs.ErrExist
 // can be tested for.
 func Listen(cfg ListenConfig) (*Listener, error) {
-	if err := cfg.check(); err != nil {
+	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
 	lock, err := lockPath(cfg.Path)
@@ -100,7 +100,9 @@ func Listen(cfg ListenConfig) (*Listener, error) {
 	return &Listener{kind: cfg.Kind, bound: bound, fd: fd}, nil
 }
 
-func (cfg *ListenConfig) check() error {
+// Check finds what cannot work whatever the machine has, in one line that names the path. Listen begins with it. Any
+// goroutine.
+func (cfg ListenConfig) Check() error {
 	switch {
 	case cfg.Path == "":
 		return errors.New("fdrecv: the path of the socket is empty")
