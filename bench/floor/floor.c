@@ -231,7 +231,7 @@ static void run_due(int64_t now)
 /* Receives until the handoff is complete; returns 1 when it is over, one way or the other. */
 static int handoff_receive(int fd, int seqpacket, int32_t *passed)
 {
-	for (;;) {
+	for (int ends = 0;;) {
 		union {
 			char bytes[CMSG_SPACE(fds_per_message * sizeof(int))];
 			struct cmsghdr align;
@@ -254,6 +254,13 @@ static int handoff_receive(int fd, int seqpacket, int32_t *passed)
 					close(got);
 			}
 		}
+		/*
+		 * The first end of a seqpacket socket may be none: the kernel looks at the queue, finds it empty, the sender
+		 * sends and closes, and only then the kernel looks whether the sender has closed. The message is there at the
+		 * second call. Seen once in 3,500 when sender and receiver meet on purpose, once in 450,000 handoffs here.
+		 */
+		if (n == 0 && seqpacket && *passed < 0 && ends++ == 0)
+			continue;
 		if (n == 0 || seqpacket)
 			return 1;
 		if (*passed < 0) /* first bytes without a descriptor */

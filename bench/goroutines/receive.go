@@ -37,6 +37,11 @@ func receive(conn *net.UnixConn) (client net.Conn, p payload, err error) {
 	defer buffers.Put(buf)
 	var control [64]byte // room for eight descriptors: more than one is an error, but every one must be closed
 	n, controlLen, _, _, err := conn.ReadMsgUnix(buf[:], control[:])
+	if errors.Is(err, io.EOF) {
+		// The first end of a seqpacket socket may be none: a message that is sent between the kernel's look at the
+		// queue and its look whether the sender has closed comes after it.
+		n, controlLen, _, _, err = conn.ReadMsgUnix(buf[:], control[:])
+	}
 	if err != nil {
 		return nil, p, err
 	}

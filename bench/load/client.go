@@ -2,6 +2,7 @@ package load
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -234,7 +235,7 @@ func (c *client) ended() {
 	case c.role == trickles && (f == FaultTorn || f == FaultShort || f == FaultLost || f == FaultHead):
 		c.finish(&w.counters.evicted)
 	default:
-		c.end(f, nil)
+		c.end(f, fmt.Errorf("load: closed %v after the handoff, with %d events read", w.loop.Now()-c.handedAt, c.check.events))
 	}
 }
 

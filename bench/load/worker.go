@@ -189,6 +189,7 @@ func (w *worker) accept() {
 		}
 		c := w.waiting[at]
 		if c == nil { // its client met a fault meanwhile, or a stranger connected
+			w.note(FaultConnect, fmt.Errorf("load: nobody waits for the connection of endpoint %#x", uint64(at)))
 			_ = fd.Close()
 			continue
 		}

@@ -2,7 +2,10 @@ package wire
 
 // EventData is the data of the event that the demo backend sends again and again in a load test: about 50 bytes with
 // its field name and line ends, a short sentence of a language model.
-const EventData = `{"content":"The quick brown fox jumps over the lazy"}`
+const EventData = `{"content":"` + EventText + `"}`
+
+// EventText is the text in it: what an upstream says so that a relay of it sends that event.
+const EventText = "The quick brown fox jumps over the lazy"
 
 // Event is that event on the wire.
 const Event = "data: " + EventData + "\n\n"
