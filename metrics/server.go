@@ -46,6 +46,7 @@ const closeGrace = 2 * time.Second
 // from any goroutine.
 type Server struct {
 	addr   net.Addr
+	socket net.Listener // immutable; closed by http
 	http   *http.Server
 	slots  chan struct{} // holds one token per open connection, and the one that Accept waits with
 	served chan struct{} // closed when the accepting goroutine is gone
@@ -101,6 +102,7 @@ func serve(flag string, ln net.Listener, h http.Handler, log *slog.Logger, lim l
 	}
 	s := &Server{
 		addr:   ln.Addr(),
+		socket: ln,
 		slots:  make(chan struct{}, lim.conns),
 		served: make(chan struct{}),
 	}
@@ -142,6 +144,16 @@ func mend(err error) string {
 
 // Addr is the address listened on, with the port that was picked for port 0.
 func (s *Server) Addr() net.Addr { return s.addr }
+
+// SyscallConn reaches the listening socket, so that a duplicate can be handed
+// to a successor before Shutdown. An error: the listener given to Serve does
+// not know its socket.
+func (s *Server) SyscallConn() (syscall.RawConn, error) {
+	if c, ok := s.socket.(syscall.Conn); ok {
+		return c.SyscallConn()
+	}
+	return nil, fmt.Errorf("metrics: %T has no descriptor", s.socket)
+}
 
 // Shutdown stops listening at once, lets running requests end until ctx is
 // done, then cuts them. When it returns nil or ctx's error, every connection

@@ -2,17 +2,21 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"streaming-daemon-go/cmd/streaming-daemon/front"
+	"streaming-daemon-go/cmd/streaming-daemon/health"
+	"streaming-daemon-go/cmd/streaming-daemon/systemd"
+	"streaming-daemon-go/cmd/streaming-daemon/upgrade"
 	"streaming-daemon-go/conn"
 	"streaming-daemon-go/fdrecv"
 	"streaming-daemon-go/loop"
@@ -41,12 +45,23 @@ type daemon struct {
 
 	pool      *loop.Pool
 	server    *stream.Server
-	listeners []*fdrecv.Listener
+	inherited *inheritance
+	listeners []handoffListener
+	gone      []handoffListener // of a predecessor, configured no more: drained from the start
 	front     *front.Server
-	http      []*metrics.Server
+	http      map[string]httpServer // by name
 	metrics   *metrics.Metrics
+	health    *health.Checker
+	notifier  *systemd.Notifier
+	program   upgrade.Program // what a successor is started from
 	counters  counters
 	draining  atomic.Bool
+}
+
+// httpServer is an HTTP listener with its configured address.
+type httpServer struct {
+	*metrics.Server
+	configured string
 }
 
 // defaultLoops is -loops 0. One loop carries 18,000 streams at an event a second on a quarter of a core, and each
@@ -65,14 +80,22 @@ func start(cfg config, log *slog.Logger) (d *daemon, err error) {
 	// A loop keeps its P while it waits for a moment (package loop says why): scrapes and the garbage collector need one
 	// of their own.
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), cfg.loops+1))
-	d = &daemon{cfg: cfg, log: log}
+	d = &daemon{cfg: cfg, log: log, http: map[string]httpServer{}}
 	begun := d // d itself is nil after `return nil, err`
 	defer func() {
 		if err != nil {
 			begun.close()
+			begun.inherited.close(err)
 		}
 	}()
-	fds, err := shareDescriptors(cfg.maxConnections, cfg.loops, len(cfg.handoffSockets()), log)
+	if d.program, err = upgrade.Self(); err != nil {
+		return nil, err
+	}
+	if d.inherited, err = inherit(); err != nil {
+		return nil, err
+	}
+	sockets := len(cfg.handoffSockets()) + len(d.inherited.activated)
+	fds, err := shareDescriptors(cfg.maxConnections, cfg.loops, sockets, log)
 	if err != nil {
 		return nil, err
 	}
@@ -82,6 +105,10 @@ func start(cfg config, log *slog.Logger) (d *daemon, err error) {
 	}
 	d.metrics = metrics.New(build(), d.snapshot)
 	d.server = stream.NewServer(d.pool, d.streamConfig(fds))
+	d.health = health.New(d.pool.Loops())
+	if d.notifier, err = systemd.NewNotifier(systemd.Config{Status: d.status, Hung: d.health.Hung, Log: log}); err != nil {
+		return nil, err
+	}
 	if err := d.startHTTP(); err != nil {
 		return nil, err
 	}
@@ -91,9 +118,13 @@ func start(cfg config, log *slog.Logger) (d *daemon, err error) {
 	if err := d.listen(); err != nil {
 		return nil, err
 	}
+	if err := d.takeOver(); err != nil {
+		return nil, err
+	}
 	if err := d.serveHandoffs(fds); err != nil {
 		return nil, err
 	}
+	d.tookOver()
 	if d.front != nil {
 		d.log.Info("front: open this page in a browser", "url", d.front.URL())
 	}
@@ -129,48 +160,99 @@ func (d *daemon) streamEnded(e stream.End) {
 	if e.Cause != nil {
 		d.counters.streamErrors[streamReason(e.Cause)].Add(1)
 	}
-	d.log.Debug("stream ended", "duration", e.Duration, "events", e.Events, "bytes", e.Bytes, "cause", e.Cause)
+	if d.log.Enabled(context.Background(), slog.LevelDebug) { // the arguments allocate even for a line that is not written
+		d.log.Debug("stream ended", "duration", e.Duration, "events", e.Events, "bytes", e.Bytes, "cause", e.Cause)
+	}
 }
 
 // startHTTP opens the metrics and pprof listeners.
 func (d *daemon) startHTTP() error {
-	if d.cfg.metricsAddr != "" {
-		s, err := metrics.Listen(d.cfg.metricsAddr, d.metrics.Handler(), d.log)
+	if addr := d.cfg.metricsAddr; addr != "" {
+		err := d.startHTTPServer(nameMetrics, addr,
+			func() (*metrics.Server, error) { return metrics.Listen(addr, d.routes(), d.log) },
+			func(ln net.Listener) *metrics.Server { return metrics.Serve(ln, d.routes(), d.log) })
 		if err != nil {
 			return err
 		}
-		d.http = append(d.http, s)
-		d.log.Info("listening", "metrics", "http://"+s.Addr().String()+"/metrics")
+		d.log.Info("listening", "metrics", "http://"+d.http[nameMetrics].Addr().String()+"/metrics")
 	}
-	if d.cfg.pprofAddr != "" {
-		s, err := metrics.ListenPprof(d.cfg.pprofAddr, d.log)
+	if addr := d.cfg.pprofAddr; addr != "" {
+		err := d.startHTTPServer(namePprof, addr,
+			func() (*metrics.Server, error) { return metrics.ListenPprof(addr, d.log) },
+			func(ln net.Listener) *metrics.Server { return metrics.ServePprof(ln, d.log) })
 		if err != nil {
 			return err
 		}
-		d.http = append(d.http, s)
-		d.log.Info("listening", "pprof", "http://"+s.Addr().String()+"/debug/pprof/")
+		d.log.Info("listening", "pprof", "http://"+d.http[namePprof].Addr().String()+"/debug/pprof/")
 	}
 	return nil
 }
 
-// listen opens the handoff sockets. Nothing is accepted yet.
+// startHTTPServer serves on the listener that was passed on for a name, or opens one.
+func (d *daemon) startHTTPServer(name, addr string, listen func() (*metrics.Server, error), serve func(net.Listener) *metrics.Server) error {
+	ln, err := d.inherited.http(name, addr)
+	if err != nil {
+		return err
+	}
+	var s *metrics.Server
+	if ln != nil {
+		s = serve(ln)
+	} else if s, err = listen(); err != nil {
+		return err
+	}
+	d.http[name] = httpServer{s, addr}
+	return nil
+}
+
+// routes is what the metrics listener answers.
+func (d *daemon) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", d.metrics.Handler())
+	mux.Handle("GET /healthz", d.health.Alive())
+	mux.Handle("GET /readyz", d.health.Ready(d.notReady))
+	return mux
+}
+
+// notReady says why handoffs would not be accepted; nil: they are. Not from a loop.
+func (d *daemon) notReady() (why []string) {
+	if d.draining.Load() {
+		return []string{"draining"}
+	}
+	for _, ln := range d.listeners {
+		if !ln.Listening() {
+			why = append(why, "the "+ln.Kind().String()+" socket "+ln.path+" is closed")
+		}
+	}
+	return why
+}
+
+// listen opens the handoff sockets, or takes those that are open. Nothing is accepted yet.
 func (d *daemon) listen() error {
 	for _, s := range d.cfg.handoffSockets() {
-		ln, err := fdrecv.Listen(fdrecv.ListenConfig{Path: s.path, Kind: s.kind, Mode: d.cfg.socketMode})
+		ln, ok, err := d.inherited.handoff(s.kind, s.path)
+		if !ok {
+			ln.path = s.path
+			ln.Listener, err = fdrecv.Listen(fdrecv.ListenConfig{Path: s.path, Kind: s.kind, Mode: d.cfg.socketMode})
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.flag, err)
 		}
 		d.listeners = append(d.listeners, ln)
-		d.log.Info("listening", "socket", s.path, "kind", s.kind.String())
+		d.log.Info("listening", "socket", s.path, "kind", s.kind.String(), "inherited", ok)
 	}
-	return nil
+	extra, gone, err := d.inherited.rest()
+	d.listeners, d.gone = append(d.listeners, extra...), gone
+	for _, ln := range extra {
+		d.log.Info("listening", "socket", ln.path, "kind", ln.Kind().String(), "inherited", true)
+	}
+	return err
 }
 
 // serveHandoffs receives on the first loop: handoffs are short, and one loop sees the whole picture of the load.
 func (d *daemon) serveHandoffs(fds descriptors) error {
 	l := d.pool.Loops()[0]
 	buffer := new(fdrecv.Buffer)
-	for _, ln := range d.listeners {
+	for _, ln := range slices.Concat(d.listeners, d.gone) {
 		err := ln.Serve(l, fdrecv.Config{
 			Timeout:    d.cfg.handoffTimeout,
 			PendingMax: fds.pendingMax,
@@ -181,6 +263,10 @@ func (d *daemon) serveHandoffs(fds descriptors) error {
 		if err != nil {
 			return err
 		}
+	}
+	for _, ln := range d.gone {
+		d.log.Info("no longer configured: the socket is closed", "socket", ln.path, "kind", ln.Kind().String())
+		ln.Drain(func() {})
 	}
 	return nil
 }
@@ -213,30 +299,28 @@ func (d *daemon) startFront() error {
 		Send: func(client int, payload []byte) error { return fdrecv.Send(path, kind, client, payload, sendTimeout) },
 		Log:  d.log,
 	}
-	if d.cfg.metricsAddr != "" {
-		cfg.MetricsURL = "http://" + d.http[0].Addr().String() + "/metrics"
+	if s, ok := d.http[nameMetrics]; ok {
+		cfg.MetricsURL = "http://" + s.Addr().String() + "/metrics"
 	}
 	var err error
+	if cfg.Listener, err = d.inherited.http(nameFront, d.cfg.front); err != nil {
+		return err
+	}
 	d.front, err = front.Start(cfg)
 	return err
 }
 
 // close ends what start has started. Streams that are still open are closed without a word.
 func (d *daemon) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), httpShutdown)
-	defer cancel()
-	if d.front != nil {
-		_ = d.front.Shutdown(ctx) // what does not end in time is cut
-	}
-	for _, ln := range d.listeners {
+	d.shutdownFront()
+	for _, ln := range slices.Concat(d.listeners, d.gone) {
 		ln.Close()
 	}
 	if d.pool != nil {
 		d.pool.Close()
 	}
-	for _, s := range d.http {
-		if err := s.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, net.ErrClosed) {
-			d.log.Warn("metrics listener", "error", err)
-		}
+	d.shutdownHTTP()
+	if d.notifier != nil {
+		d.notifier.Close()
 	}
 }

@@ -43,7 +43,7 @@ func run(args []string, stdout, stderr *os.File) int {
 	// Go's default for a broken stdout or stderr is to die of SIGPIPE: a restart of journald must not end the streams.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR2)
 
 	d, err := start(cfg, log)
 	if err != nil {

@@ -156,7 +156,7 @@ func TestPromtool(t *testing.T) {
 func TestHealthz(t *testing.T) {
 	t.Parallel()
 	d := start(t)
-	if body := d.get(strings.TrimSuffix(d.metricsURL(), "/metrics") + "/healthz"); body != "ok\n" {
+	if body := d.get(strings.TrimSuffix(d.metricsURL(), "/metrics") + "/healthz"); body != "{\"status\":\"ok\"}\n" {
 		t.Errorf("%q", body)
 	}
 }

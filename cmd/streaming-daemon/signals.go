@@ -1,26 +1,45 @@
 package main
 
 import (
-	"context"
+	"fmt"
 	"os"
-	"sync"
 	"syscall"
 	"time"
+
+	"streaming-daemon-go/fdrecv"
 )
 
-// serve runs until a signal ends the daemon and gives the exit code.
+// serve runs until a signal or a successor ends the daemon and gives the exit code.
 func (d *daemon) serve(signals <-chan os.Signal) int {
+	d.notifier.Ready(d.inherited.predecessor != nil)
 	d.log.Info("ready", "loops", d.cfg.loops, "max_connections", d.maxConnections, "pid", os.Getpid())
-	for sig := range signals {
-		if sig == syscall.SIGHUP {
-			d.logActive()
-			continue
+	var upgrading *attempt
+	var upgraded <-chan struct{} // nil while there is no attempt
+	for {
+		select {
+		case <-upgraded:
+			if upgrading.err == nil {
+				return d.retire(upgrading.took, false, signals)
+			}
+			d.log.Error("upgrade failed, this process goes on: " + upgrading.err.Error())
+			upgrading, upgraded = nil, nil
+		case sig := <-signals:
+			switch {
+			case sig == syscall.SIGHUP:
+				d.logActive()
+			case sig == syscall.SIGUSR2 && upgrading != nil:
+				d.log.Warn("upgrade: one is under way already")
+			case sig == syscall.SIGUSR2:
+				upgrading = d.beginUpgrade()
+				upgraded = upgrading.done
+			default:
+				if s := upgrading.giveUp(); s != nil {
+					return d.retire(s, true, signals)
+				}
+				return d.drain(sig, signals)
+			}
 		}
-		d.log.Info("draining: no new handoffs; streams may end by themselves", "signal", sig.String(),
-			"streams", d.server.Counts().Streams, "timeout", d.cfg.shutdownTimeout)
-		return d.drain(signals)
 	}
-	return exitOK
 }
 
 func (d *daemon) logActive() {
@@ -28,36 +47,33 @@ func (d *daemon) logActive() {
 	d.log.Info("active", "connections", c.Connections, "streams", c.Streams)
 }
 
+// status is one line for the service manager.
+func (d *daemon) status() string {
+	c := d.metrics.Carry()
+	doing := "serving"
+	if d.draining.Load() {
+		doing = "draining"
+	}
+	return fmt.Sprintf("%s: %d streams, %d connections, %d handoffs so far", doing, c.ActiveStreams, c.ActiveConnections, c.Handoffs)
+}
+
 // drain ends the daemon: handoffs that a sender believes delivered are still taken, streams end by themselves up to
 // -shutdown-timeout, the rest is cut, spread in time. A further SIGTERM or SIGINT ends it at once.
-func (d *daemon) drain(signals <-chan os.Signal) int {
+func (d *daemon) drain(sig os.Signal, signals <-chan os.Signal) int {
 	defer d.close()
+	d.log.Info("draining: no new handoffs; streams may end by themselves", "signal", sig.String(),
+		"streams", d.server.Counts().Streams, "timeout", d.cfg.shutdownTimeout)
 	d.draining.Store(true)
-	if d.front != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), httpShutdown)
-		_ = d.front.Shutdown(ctx) // what does not end in time is cut
-		cancel()
-	}
+	d.notifier.Stopping(d.cfg.shutdownTimeout + cutSpread + cutGrace)
+	d.stopPredecessor()
+	d.shutdownFront()
 	d.server.Drain()
-	var accepting sync.WaitGroup
-	for _, ln := range d.listeners {
-		accepting.Add(1)
-		ln.Drain(accepting.Done)
-	}
-	accepted := make(chan struct{})
-	go func() {
-		accepting.Wait()
-		close(accepted)
-	}()
-	quiet := func() bool {
-		select {
-		case <-accepted:
-			return d.server.Held() == 0
-		default:
-			return false
-		}
-	}
-	switch d.await(quiet, d.cfg.shutdownTimeout, signals) {
+	return d.finish(d.endListeners((*fdrecv.Listener).Drain), signals)
+}
+
+// finish waits until all is quiet, for -shutdown-timeout, then cuts what is left. It gives the exit code.
+func (d *daemon) finish(quiet func() bool, signals <-chan os.Signal) int {
+	switch d.await(quiet, d.cfg.shutdownTimeout, signals, nil) {
 	case awaited:
 		d.log.Info("drained: every stream ended by itself")
 		return exitOK
@@ -66,7 +82,7 @@ func (d *daemon) drain(signals <-chan os.Signal) int {
 	}
 	d.log.Warn("-shutdown-timeout is over: closing what is left", "streams", d.server.Counts().Streams)
 	d.server.Cut(cutSpread)
-	ended := d.await(quiet, cutSpread+cutGrace, signals)
+	ended := d.await(quiet, cutSpread+cutGrace, signals, nil)
 	if ended == interrupted {
 		return d.interrupted()
 	}
@@ -90,10 +106,15 @@ const (
 	awaited outcome = iota
 	timedOut
 	interrupted
+	told
 )
 
-// await looks at a condition until it holds, the timeout is over or a signal says that it does not matter any more.
-func (d *daemon) await(holds func() bool, timeout time.Duration, signals <-chan os.Signal) outcome {
+// forever is no timeout.
+const forever = time.Duration(1<<63 - 1)
+
+// await looks at a condition until it holds, the timeout is over, a signal says that it does not matter any more, or
+// tell is closed.
+func (d *daemon) await(holds func() bool, timeout time.Duration, signals <-chan os.Signal, tell <-chan struct{}) outcome {
 	deadline := time.NewTimer(timeout)
 	defer deadline.Stop()
 	poll := time.NewTicker(drainPoll)
@@ -106,11 +127,16 @@ func (d *daemon) await(holds func() bool, timeout time.Duration, signals <-chan 
 		case <-poll.C:
 		case <-deadline.C:
 			return timedOut
+		case <-tell:
+			return told
 		case sig := <-signals:
-			if sig != syscall.SIGHUP {
+			switch sig {
+			case syscall.SIGHUP:
+				d.logActive()
+			case syscall.SIGUSR2: // there is nobody to succeed
+			default:
 				return interrupted
 			}
-			d.logActive()
 		}
 	}
 }

@@ -18,6 +18,11 @@ type Config struct {
 	// Addr is host:port to listen on, the value of -front. Port 0 picks a free one.
 	Addr string
 
+	// Listener is one that is there already, handed over by a predecessor; nil: Start opens one. Start takes it, in place of
+	// Addr; its Accept may wait until the one before has stopped. Whoever else holds the socket goes on listening after
+	// Shutdown.
+	Listener net.Listener
+
 	// Send hands a client over, with its payload (a JSON object). client is the descriptor itself, not a duplicate:
 	// it is valid until Send returns, Send must not close it, and the front closes it afterwards. payload is Send's.
 	// Send may block, for a bounded time (Shutdown waits for it), and is called from many goroutines.
@@ -71,6 +76,7 @@ var serverLimits = limits{
 // Server is the HTTP listener with its connections. Every method may be called from any goroutine.
 type Server struct {
 	addr    *net.TCPAddr
+	socket  net.Listener // immutable; closed by http
 	http    *http.Server
 	send    func(client int, payload []byte) error
 	log     *slog.Logger
@@ -96,15 +102,16 @@ func start(cfg Config, lim limits) (*Server, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	if cfg.Addr == "" { // net.Listen would take every interface and any port
-		return nil, errors.New("front: -front is empty: give host:port, such as 127.0.0.1:8080")
-	}
-	listener, err := net.Listen("tcp", cfg.Addr)
-	if err != nil {
-		return nil, fmt.Errorf("front: -front %q: %w: %s", cfg.Addr, err, mend(err))
+	listener := cfg.Listener
+	if listener == nil {
+		var err error
+		if listener, err = listen(cfg.Addr); err != nil {
+			return nil, err
+		}
 	}
 	s := &Server{
 		addr:    listener.Addr().(*net.TCPAddr),
+		socket:  listener,
 		send:    cfg.Send,
 		log:     log,
 		limits:  lim,
@@ -138,6 +145,17 @@ func start(cfg Config, lim limits) (*Server, error) {
 	return s, nil
 }
 
+func listen(addr string) (net.Listener, error) {
+	if addr == "" { // net.Listen would take every interface and any port
+		return nil, errors.New("front: -front is empty: give host:port, such as 127.0.0.1:8080")
+	}
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("front: -front %q: %w: %s", addr, err, mend(err))
+	}
+	return listener, nil
+}
+
 // mend says what to do about a failed bind.
 func mend(err error) string {
 	switch {
@@ -162,6 +180,15 @@ func (s *Server) URL() string {
 		host = "localhost"
 	}
 	return "http://" + net.JoinHostPort(host, fmt.Sprint(s.addr.Port)) + "/"
+}
+
+// SyscallConn reaches the listening socket, so that a duplicate can be handed to a successor before Shutdown. An error:
+// Config.Listener does not know its socket.
+func (s *Server) SyscallConn() (syscall.RawConn, error) {
+	if c, ok := s.socket.(syscall.Conn); ok {
+		return c.SyscallConn()
+	}
+	return nil, fmt.Errorf("front: %T has no descriptor", s.socket)
 }
 
 // Shutdown stops listening at once, lets running requests end for up to a second or until ctx is done, then cuts them.
