@@ -14,7 +14,7 @@ import (
 // Spec is a program that can be started as a target.
 type Spec struct {
 	Name  string   // as reports show it
-	Path  string   // of the executable
+	Path  string   `json:"-"` // of the executable
 	Loops int      // -loops; 0: the program's own choice
 	Args  []string // after all others
 
