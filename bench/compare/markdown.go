@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -190,10 +191,7 @@ func (r *Report) syscallTable(b *strings.Builder) {
 		}
 	}
 	order := slices.SortedFunc(maps.Keys(totals), func(x, y string) int {
-		if totals[x] > totals[y] {
-			return -1
-		}
-		return 1
+		return cmp.Or(cmp.Compare(totals[y], totals[x]), cmp.Compare(x, y))
 	})
 	fmt.Fprintf(b, "\n## Syscalls of a whole stream\n\nHandoff to close, 19 events over a seqpacket socket, 100 streams a second, counted by strace. Waiting is shared by\nmore streams the more there are.\n\n| call | %s |\n|---|%s\n", strings.Join(names, " | "), strings.Repeat("---|", len(names)))
 	for _, call := range order {
