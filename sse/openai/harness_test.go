@@ -62,6 +62,8 @@ func newRig(t testing.TB, s *upstreamtest.Server, o rigOptions) *rig {
 	o.Log = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	o.Ended = func(e openai.End) { r.mu.Lock(); r.ended = append(r.ended, e); r.mu.Unlock() }
 	o.FirstByte = func(d time.Duration) { r.mu.Lock(); r.first = append(r.first, d); r.mu.Unlock() }
+	before := slog.Default() // the loops log recovered panics there
+	slog.SetDefault(o.Log)
 	var err error
 	if r.pool, err = loop.NewPool(max(1, o.loops)); err != nil {
 		t.Fatal(err)
@@ -77,8 +79,9 @@ func newRig(t testing.TB, s *upstreamtest.Server, o rigOptions) *rig {
 	t.Cleanup(func() {
 		r.backend.Close()
 		r.pool.Close()
-		if log := r.log.String(); strings.Contains(log, theKey) {
-			t.Errorf("the key is in the log:\n%s", log)
+		slog.SetDefault(before)
+		if log := r.log.String(); strings.Contains(log, theKey) || strings.Contains(log, "panic") {
+			t.Errorf("the key or a panic is in the log:\n%s", log)
 		}
 	})
 	return r

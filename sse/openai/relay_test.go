@@ -1,6 +1,7 @@
 package openai_test
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"streaming-daemon-go/conn"
 	"streaming-daemon-go/fdrecv"
 	"streaming-daemon-go/fdrecv/fdtest"
 	"streaming-daemon-go/sse/openai"
@@ -331,7 +333,7 @@ func TestTimeouts(t *testing.T) {
 			if !strings.HasPrefix(head, "HTTP/1.1 "+tt.status) || !strings.Contains(body, tt.message) || strings.Contains(body, "[DONE]") {
 				t.Errorf("%q\n%s", head, body)
 			}
-			if e := r.end(1); e.Reason != tt.reason || e.Duration < short {
+			if e := r.end(1); e.Reason != tt.reason || e.Duration < short || e.Duration > 5*time.Second { // the default head timeout is 10 s
 				t.Errorf("%+v", e)
 			}
 			r.quiet()
@@ -474,6 +476,54 @@ func TestSlowClient(t *testing.T) {
 		t.Errorf("%d bytes, %d words, end %q", len(got), strings.Count(got, word), got[max(0, len(got)-100):])
 	}
 	r.quiet()
+}
+
+// TestIdleAfterPause: silence while we did not read is not the upstream's. After the pause its time begins anew, and then
+// it does end the stream. Small watermarks make the client slow with little, so that nothing is left to be read.
+func TestIdleAfterPause(t *testing.T) {
+	for _, goesOn := range []bool{true, false} {
+		t.Run(fmt.Sprint("goes on=", goesOn), func(t *testing.T) {
+			fdtest.NoLeaks(t)
+			more, now := make(chan struct{}), make(chan struct{})
+			event := textEvent(`"` + strings.Repeat("x", 32<<10) + `"`)
+			s := upstreamtest.Start(t, "tcp", func(c *upstreamtest.Conn) {
+				c.Request()
+				c.Write(closeHead)
+				for range more {
+					c.Write(event)
+				}
+				c.Wait(now)
+				if goesOn {
+					c.Write(upDone)
+				}
+				c.Gone()
+			})
+			const idle = 500 * time.Millisecond
+			r := newRig(t, s, rigOptions{Options: openai.Options{IdleTimeout: idle}, conn: conn.Config{High: 2, Low: 1}, heartbeat: idle / 10})
+			c := r.handoff(prompt)
+			for n := uint64(1); r.backend.Counts().Upstream.Paused == 0; n++ {
+				more <- struct{}{}
+				fdtest.Eventually(t, "an event to be read", func() bool { return r.backend.Counts().Events == n })
+				r.on(func() {}) // the pause is posted
+			}
+			close(more)
+			paused := time.Now()
+			fdtest.Eventually(t, "a pause longer than the timeout", func() bool { return time.Since(paused) > 2*idle })
+			readUntil(t, bufio.NewReader(c), "\n\n: heartbeat\n\n: heartbeat\n\n") // caught up; a fifth of the timeout has gone by
+			if r.backend.Counts().Upstream.Paused != 0 {
+				t.Error("still paused")
+			}
+			close(now)
+			want := openai.None
+			if !goesOn {
+				want = openai.IdleTimeout
+			}
+			if e := r.end(1); e.Reason != want {
+				t.Errorf("%+v", e)
+			}
+			_ = c.Close()
+		})
+	}
 }
 
 // TestManySlowClients: 200 clients that read nothing hold bounded memory, and it is in the counts.

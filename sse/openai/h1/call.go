@@ -7,12 +7,11 @@ import (
 // call is one request and its response. It is an upstream.Call. It outlives a connection that turns out to be dead, so
 // it is not part of one.
 type call struct {
-	sh      *shard            // immutable
-	to      upstream.Receiver // nil exactly when the call is over: nothing is heard of it any more
-	req     *upstream.Request // nil once the response's head has come
-	conn    *conn             // nil while the name is looked up, and once over
-	paused  bool
-	retried bool // it was sent a second time; there is no third
+	sh     *shard            // immutable
+	to     upstream.Receiver // nil exactly when the call is over: nothing is heard of it any more
+	req    *upstream.Request // nil once the response's head has come
+	conn   *conn             // nil while the name is looked up, and once over
+	paused bool
 }
 
 // over ends the call's account and gives who is to be told. nil: it was over before.

@@ -305,14 +305,13 @@ func (c *conn) eof() {
 }
 
 // broken ends a connection that failed. A call that went out on a used connection, which the upstream may have closed
-// before it saw the request, is sent once more on a new one, unless anything of a response has come.
+// before it saw the request, is sent once more on a new one, which has no such excuse, unless anything of a response has come.
 func (c *conn) broken(cause error) {
 	call := c.call
-	if call == nil || !c.reused || c.answered || call.retried {
+	if call == nil || !c.reused || c.answered {
 		c.fail(fmt.Errorf("%w: %w", upstream.ErrBroken, cause))
 		return
 	}
-	call.retried = true
 	c.close()
 	c.sh.counts.retried.Add(1)
 	if !call.failLater(c.sh.closedError()) {

@@ -1,6 +1,8 @@
 package h1
 
 import (
+	"time"
+
 	"streaming-daemon-go/sse/openai/upstream"
 )
 
@@ -11,6 +13,8 @@ const (
 	TailBytes    = tailBytes
 	ReadBytes    = readBytes
 	NameFresh    = nameFresh
+	NameFailed   = nameFailed
+	NameStale    = nameStale
 )
 
 // Take feeds the pieces of a response to a connection that has just sent its request, without a loop, and then, if eof,
@@ -48,4 +52,12 @@ func Decode(pieces [][]byte) (data, rest []byte, done bool, err error) {
 		}
 	}
 	return data, rest, b.done(), nil
+}
+
+// Age makes what is known of the target's name older.
+func Age(t *Transport, by time.Duration) {
+	n := t.names
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.asked, n.until = n.asked.Add(-by), n.until.Add(-by)
 }

@@ -1,6 +1,9 @@
 package h1_test
 
 import (
+	"bytes"
+	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -20,6 +23,22 @@ type rig struct {
 	t    testing.TB
 	pool *loop.Pool
 	tr   *h1.Transport
+
+	mayPanic bool
+}
+
+// noPanics collects what the loops log until check, which fails the test over a panic: a recovered one is easily
+// overlooked.
+func noPanics(t testing.TB) (check func(allowed bool)) {
+	var log bytes.Buffer // slog's handlers serialize their writes; read after the loops have ended
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+	return func(allowed bool) {
+		slog.SetDefault(before)
+		if strings.Contains(log.String(), "panic") != allowed {
+			t.Errorf("panic allowed: %v, log: %s", allowed, log.String())
+		}
+	}
 }
 
 // newRig makes a rig of one loop that must leave nothing behind. The upstream is to be started before it.
@@ -36,11 +55,14 @@ func newRigOf(t testing.TB, loops int, cfg h1.Config) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r := &rig{t: t, pool: pool, tr: tr}
+	panics := noPanics(t)
 	t.Cleanup(func() {
 		tr.Close()
 		pool.Close()
+		panics(r.mayPanic)
 	})
-	return &rig{t: t, pool: pool, tr: tr}
+	return r
 }
 
 // target is that of a scripted TCP upstream.

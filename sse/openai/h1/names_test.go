@@ -64,6 +64,9 @@ func TestNameIsLookedUpOnce(t *testing.T) {
 	if n := s.Requests.Load(); n != 41 {
 		t.Errorf("%d requests: the call that was cancelled went out", n)
 	}
+	if n := r.tr.Counts().Dials; n > 41 {
+		t.Errorf("%d connections begun", n)
+	}
 }
 
 func TestNameFails(t *testing.T) {
@@ -79,6 +82,35 @@ func TestNameFails(t *testing.T) {
 				t.Error(a)
 			}
 		})
+	}
+}
+
+// TestNameServerOutage: an answer is asked for again after its time; when there is none, the old one serves on, but not
+// for ever.
+func TestNameServerOutage(t *testing.T) {
+	fdtest.NoLeaks(t)
+	s := upstreamtest.Start(t, "tcp", always(hello))
+	var lookups atomic.Int64
+	r := newRig(t, h1.Config{Target: upstream.Target{Host: "llm.test", Port: s.Port()}, IdleMax: -1,
+		Lookup: func(context.Context, string) ([]netip.Addr, error) {
+			if lookups.Add(1) > 1 {
+				return nil, errors.New("the name server is down")
+			}
+			return addrs("127.0.0.1"), nil
+		}})
+	for _, tt := range []struct {
+		later   time.Duration // since the call before
+		lookups int64
+		err     error
+	}{
+		{0, 1, nil}, {h1.NameFresh / 2, 1, nil}, {h1.NameFresh, 2, nil}, {h1.NameFailed / 2, 2, nil}, {h1.NameFailed, 3, nil},
+		{h1.NameStale, 4, upstream.ErrResolve}, {h1.NameFailed / 2, 4, upstream.ErrResolve}, {h1.NameFailed, 5, upstream.ErrResolve},
+	} {
+		h1.Age(r.tr, tt.later)
+		a := r.start("{}", nil, nil).wait()
+		if !errors.Is(a.err, tt.err) || (tt.err == nil) != (a.err == nil) || lookups.Load() != tt.lookups {
+			t.Errorf("%+v: %d lookups, %v", tt, lookups.Load(), a)
+		}
 	}
 }
 

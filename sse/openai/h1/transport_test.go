@@ -581,6 +581,7 @@ func TestPanic(t *testing.T) {
 	fdtest.NoLeaks(t)
 	s := upstreamtest.Start(t, "tcp", always(hello))
 	r := newRig(t, h1.Config{Target: target(s)})
+	r.mayPanic = true
 	bad := r.start("{}", nil, func(*caller, []byte) { panic("a test's panic") })
 	good := r.start("{}", nil, nil)
 	if a := bad.wait(); !errors.Is(a.err, upstream.ErrPanic) {
