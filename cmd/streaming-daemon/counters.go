@@ -74,7 +74,7 @@ func (d *daemon) snapshot() metrics.Snapshot {
 		LoopStreams:       c.PerLoop,
 		LoopLag:           lagBuckets(d.pool.Loops()),
 		Draining:          d.draining.Load(),
-		MaxConnections:    int64(d.maxConnections),
+		MaxConnections:    d.maxConnections.Load(),
 	}
 	for i := range metrics.NumReasons {
 		s.HandoffErrors[i] = d.counters.handoffErrors[i].Load()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"streaming-daemon-go/cmd/streaming-daemon/config"
 	"streaming-daemon-go/cmd/streaming-daemon/front"
 	"streaming-daemon-go/cmd/streaming-daemon/health"
 	"streaming-daemon-go/cmd/streaming-daemon/systemd"
@@ -39,9 +41,12 @@ const gcPercent = 50
 
 // daemon is a running daemon.
 type daemon struct {
-	cfg            config
+	cfg            *config.Config // owned by the goroutine in serve, once started
 	log            *slog.Logger
-	maxConnections int
+	logging        *logging
+	fds            descriptors // immutable
+	loops          int         // immutable; -loops, or what was chosen
+	maxConnections atomic.Int64
 
 	pool      *loop.Pool
 	server    *stream.Server
@@ -70,17 +75,18 @@ func defaultLoops() int { return max(1, runtime.GOMAXPROCS(0)/4) }
 
 // start makes a daemon from cfg, listeners last: whoever can connect is served. An error is one line that names the
 // flag and the mend, and leaves nothing behind.
-func start(cfg config, log *slog.Logger) (d *daemon, err error) {
+func start(cfg *config.Config, logging *logging, log *slog.Logger) (d *daemon, err error) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	if cfg.loops == 0 {
-		cfg.loops = defaultLoops()
+	loops := cfg.Loops
+	if loops == 0 {
+		loops = defaultLoops()
 	}
 	// A loop keeps its P while it waits for a moment (package loop says why): scrapes and the garbage collector need one
 	// of their own.
-	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), cfg.loops+1))
-	d = &daemon{cfg: cfg, log: log, http: map[string]httpServer{}}
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), loops+1))
+	d = &daemon{cfg: cfg, log: log, logging: logging, loops: loops, http: map[string]httpServer{}}
 	begun := d // d itself is nil after `return nil, err`
 	defer func() {
 		if err != nil {
@@ -94,17 +100,14 @@ func start(cfg config, log *slog.Logger) (d *daemon, err error) {
 	if d.inherited, err = inherit(); err != nil {
 		return nil, err
 	}
-	sockets := len(cfg.handoffSockets()) + len(d.inherited.activated)
-	fds, err := shareDescriptors(cfg.maxConnections, cfg.loops, sockets, log)
-	if err != nil {
+	if d.fds, err = shareDescriptors(loops, len(cfg.Listeners)+len(d.inherited.activated)); err != nil {
 		return nil, err
 	}
-	d.maxConnections = fds.streams
-	if d.pool, err = loop.NewPool(cfg.loops); err != nil {
-		return nil, fmt.Errorf("-loops %d: %w", cfg.loops, err)
+	if d.pool, err = loop.NewPool(loops); err != nil {
+		return nil, fmt.Errorf("-loops %d: %w", loops, err)
 	}
 	d.metrics = metrics.New(build(), d.snapshot)
-	d.server = stream.NewServer(d.pool, d.streamConfig(fds))
+	d.server = stream.NewServer(d.pool, d.streamConfig())
 	d.health = health.New(d.pool.Loops())
 	if d.notifier, err = systemd.NewNotifier(systemd.Config{Status: d.status, Hung: d.health.Hung, Log: log}); err != nil {
 		return nil, err
@@ -121,7 +124,7 @@ func start(cfg config, log *slog.Logger) (d *daemon, err error) {
 	if err := d.takeOver(); err != nil {
 		return nil, err
 	}
-	if err := d.serveHandoffs(fds); err != nil {
+	if err := d.serveHandoffs(); err != nil {
 		return nil, err
 	}
 	d.tookOver()
@@ -136,22 +139,34 @@ func build() metrics.Build {
 	return metrics.Build{Version: v, Revision: revision}
 }
 
-func (d *daemon) streamConfig(fds descriptors) stream.Config {
+// streamConfig is what d.cfg says of streams. It notes the number of streams that are possible.
+func (d *daemon) streamConfig() stream.Config {
+	streams := d.fds.streams(d.cfg.MaxConnections, d.log)
+	d.maxConnections.Store(int64(streams))
 	return stream.Config{
-		NewBackend:        demo.Maker(demo.Options{Delay: d.cfg.demoDelay, Messages: d.cfg.demoMessages}),
-		Conn:              conn.Config{WriteTimeout: d.cfg.writeTimeout},
-		MaxConnections:    fds.streams,
-		RejectReserve:     fds.rejectReserve,
-		RejectSSE:         d.cfg.reject == "sse",
+		NewBackend:        d.backend(d.cfg.Backend),
+		Conn:              conn.Config{WriteTimeout: d.cfg.WriteTimeout},
+		MaxConnections:    streams,
+		RejectReserve:     d.fds.rejectReserve,
+		RejectSSE:         d.cfg.Reject == "sse",
 		RetryAfter:        retryAfter,
-		MaxPendingBytes:   d.cfg.maxPendingBytes,
-		HeartbeatInterval: d.cfg.heartbeatInterval,
-		MaxStreamDuration: d.cfg.maxStreamDuration,
+		MaxPendingBytes:   d.cfg.MaxPendingBytes,
+		HeartbeatInterval: d.cfg.HeartbeatInterval,
+		MaxStreamDuration: d.cfg.MaxStreamDuration,
 		Log:               d.log,
 		FirstByte:         d.metrics.ObserveFirstByte,
 		Ended:             d.streamEnded,
 		OpenFailed:        func(error) { d.counters.streamErrors[metrics.ReasonNetwork].Add(1) },
 	}
+}
+
+// backend gives the maker of a backend by its name, one of config.Backends.
+func (d *daemon) backend(name string) stream.Maker {
+	switch name {
+	case "demo":
+		return demo.Maker(demo.Options{Delay: d.cfg.DemoDelay, Messages: d.cfg.DemoMessages})
+	}
+	panic("no backend " + name)
 }
 
 // streamEnded is called on a loop.
@@ -167,7 +182,7 @@ func (d *daemon) streamEnded(e stream.End) {
 
 // startHTTP opens the metrics and pprof listeners.
 func (d *daemon) startHTTP() error {
-	if addr := d.cfg.metricsAddr; addr != "" {
+	if addr := d.cfg.MetricsAddr; addr != "" {
 		err := d.startHTTPServer(nameMetrics, addr,
 			func() (*metrics.Server, error) { return metrics.Listen(addr, d.routes(), d.log) },
 			func(ln net.Listener) *metrics.Server { return metrics.Serve(ln, d.routes(), d.log) })
@@ -176,7 +191,7 @@ func (d *daemon) startHTTP() error {
 		}
 		d.log.Info("listening", "metrics", "http://"+d.http[nameMetrics].Addr().String()+"/metrics")
 	}
-	if addr := d.cfg.pprofAddr; addr != "" {
+	if addr := d.cfg.PprofAddr; addr != "" {
 		err := d.startHTTPServer(namePprof, addr,
 			func() (*metrics.Server, error) { return metrics.ListenPprof(addr, d.log) },
 			func(ln net.Listener) *metrics.Server { return metrics.ServePprof(ln, d.log) })
@@ -228,17 +243,18 @@ func (d *daemon) notReady() (why []string) {
 
 // listen opens the handoff sockets, or takes those that are open. Nothing is accepted yet.
 func (d *daemon) listen() error {
-	for _, s := range d.cfg.handoffSockets() {
-		ln, ok, err := d.inherited.handoff(s.kind, s.path)
+	for _, s := range d.cfg.Listeners {
+		ln, ok, err := d.inherited.handoff(s.Kind, s.Path)
 		if !ok {
-			ln.path = s.path
-			ln.Listener, err = fdrecv.Listen(fdrecv.ListenConfig{Path: s.path, Kind: s.kind, Mode: d.cfg.socketMode})
+			ln.path = s.Path
+			ln.Listener, err = fdrecv.Listen(fdrecv.ListenConfig{Path: s.Path, Kind: s.Kind, Mode: s.Mode, UID: s.UID, GID: s.GID})
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", s.flag, err)
+			return fmt.Errorf("%s: %w", s.Name, err)
 		}
+		ln.from = s
 		d.listeners = append(d.listeners, ln)
-		d.log.Info("listening", "socket", s.path, "kind", s.kind.String(), "inherited", ok)
+		d.log.Info("listening", "socket", s.Path, "kind", s.Kind.String(), "inherited", ok)
 	}
 	extra, gone, err := d.inherited.rest()
 	d.listeners, d.gone = append(d.listeners, extra...), gone
@@ -249,16 +265,20 @@ func (d *daemon) listen() error {
 }
 
 // serveHandoffs receives on the first loop: handoffs are short, and one loop sees the whole picture of the load.
-func (d *daemon) serveHandoffs(fds descriptors) error {
+func (d *daemon) serveHandoffs() error {
 	l := d.pool.Loops()[0]
 	buffer := new(fdrecv.Buffer)
 	for _, ln := range slices.Concat(d.listeners, d.gone) {
+		from := &origin{payload: ln.from.Payload, Origin: stream.Origin{Backend: cmp.Or(ln.from.Backend, d.cfg.Backend)}}
+		from.NewBackend = d.backend(from.Backend)
 		err := ln.Serve(l, fdrecv.Config{
-			Timeout:    d.cfg.handoffTimeout,
-			PendingMax: fds.pendingMax,
+			Timeout:    d.cfg.HandoffTimeout,
+			PendingMax: d.fds.pendingMax,
+			AllowUIDs:  ln.from.AllowUIDs,
+			AllowGIDs:  ln.from.AllowGIDs,
 			Buffer:     buffer,
 			Accepted:   func() { d.counters.connections.Add(1) },
-			Handoff:    func(h fdrecv.Handoff) { d.handoff(l, h) },
+			Handoff:    func(h fdrecv.Handoff) { d.handoff(l, h, from) },
 		})
 		if err != nil {
 			return err
@@ -271,43 +291,64 @@ func (d *daemon) serveHandoffs(fds descriptors) error {
 	return nil
 }
 
+// origin is what the configuration says of the handoffs of one socket.
+type origin struct {
+	stream.Origin
+	payload fdrecv.Payload // of those that bring none
+}
+
 // handoff counts the outcome of a handoff and passes it on. It is called on the receiving loop.
-func (d *daemon) handoff(l *loop.Loop, h fdrecv.Handoff) {
+func (d *daemon) handoff(l *loop.Loop, h fdrecv.Handoff, from *origin) {
 	if h.Err == nil {
+		if h.Payload.Raw() == nil {
+			h.Payload = from.payload
+		}
 		d.counters.handoffs.Add(1)
 		d.metrics.ObserveHandoff(l.Clock() - h.AcceptedAt)
 	} else {
 		d.counters.handoffErrors[handoffReason(h.Err)].Add(1)
 		d.log.Debug("handoff failed", "kind", h.Kind.String(), "client", h.ClientAddr, "error", h.Err)
 	}
-	d.server.Handoff(l.Index(), h)
+	d.server.HandoffFrom(l.Index(), h, &from.Origin)
 }
 
 // startFront starts the stand-in for Apache. It hands over through a socket like any sender. It comes before the
 // handoff sockets: were its address taken after they are open, the handoffs that came meanwhile would be lost. A page
 // that is asked for earlier than they are gets a 503.
 func (d *daemon) startFront() error {
-	if d.cfg.front == "" {
+	if d.cfg.Front == "" {
 		return nil
 	}
-	path, kind := d.cfg.seqpacketSocket, fdrecv.KindSeqpacket
-	if path == "" {
-		path, kind = d.cfg.socket, fdrecv.KindStream
-	}
+	to := d.frontSocket()
 	cfg := front.Config{
-		Addr: d.cfg.front,
-		Send: func(client int, payload []byte) error { return fdrecv.Send(path, kind, client, payload, sendTimeout) },
-		Log:  d.log,
+		Addr: d.cfg.Front,
+		Send: func(client int, payload []byte) error {
+			return fdrecv.Send(to.Path, to.Kind, client, payload, sendTimeout)
+		},
+		Log: d.log,
 	}
 	if s, ok := d.http[nameMetrics]; ok {
 		cfg.MetricsURL = "http://" + s.Addr().String() + "/metrics"
 	}
 	var err error
-	if cfg.Listener, err = d.inherited.http(nameFront, d.cfg.front); err != nil {
+	if cfg.Listener, err = d.inherited.http(nameFront, d.cfg.Front); err != nil {
 		return err
 	}
 	d.front, err = front.Start(cfg)
 	return err
+}
+
+// frontSocket is where the front hands over: a socket that takes a payload, best the kind that senders use today.
+func (d *daemon) frontSocket() (to config.Listener) {
+	for _, l := range d.cfg.Listeners {
+		switch {
+		case l.Kind == fdrecv.KindSeqpacket:
+			return l
+		case l.Kind == fdrecv.KindStream && to.Path == "":
+			to = l
+		}
+	}
+	return to
 }
 
 // close ends what start has started. Streams that are still open are closed without a word.

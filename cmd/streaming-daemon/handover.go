@@ -97,7 +97,7 @@ func (d *daemon) httpSockets() map[string]httpSocket {
 		all[name] = httpSocket{s.configured, s.Server}
 	}
 	if d.front != nil {
-		all[nameFront] = httpSocket{d.cfg.front, d.front}
+		all[nameFront] = httpSocket{d.cfg.Front, d.front}
 	}
 	return all
 }

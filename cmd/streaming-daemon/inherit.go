@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"streaming-daemon-go/cmd/streaming-daemon/config"
 	"streaming-daemon-go/cmd/streaming-daemon/systemd"
 	"streaming-daemon-go/cmd/streaming-daemon/upgrade"
 	"streaming-daemon-go/fdrecv"
@@ -45,8 +46,9 @@ func inherit() (*inheritance, error) {
 // handoffListener is a handoff socket that is open.
 type handoffListener struct {
 	*fdrecv.Listener
-	path  string       // as configured; of one that is not, where it is bound
-	claim fdrecv.Claim // of the predecessor; ours once it lets go
+	path  string          // as configured; of one that is not, where it is bound
+	from  config.Listener // what is configured for it; the zero Listener: nothing is
+	claim fdrecv.Claim    // of the predecessor; ours once it lets go
 }
 
 // handoff gives the socket for a kind and a path; ok false: there is none, it is to be opened. One that systemd has

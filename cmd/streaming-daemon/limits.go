@@ -11,7 +11,8 @@ import (
 
 // descriptors says how the limit on open files is shared out.
 type descriptors struct {
-	streams       int // -max-connections, or what the limit can carry
+	room          int // streams that the limit can carry
+	total         int // the limit
 	rejectReserve int // clients being refused
 	pendingMax    int // incomplete handoffs, per listener
 }
@@ -26,9 +27,17 @@ func descriptorsOther(loops, listeners int) int { return 96 + 3*loops + listener
 // are closed without an answer.
 const rejectReserveMin = 2 * fdrecv.AcceptBudget
 
-// shareDescriptors raises the limit on open files to the hard limit and shares it out. A limit that cannot carry the
-// streams asked for is one warning.
-func shareDescriptors(streams, loops, listeners int, log *slog.Logger) (descriptors, error) {
+// streams is how many are possible of those asked for. Fewer is one warning.
+func (d *descriptors) streams(asked int, log *slog.Logger) int {
+	if asked > d.room {
+		log.Warn("the limit on open files cannot carry -max-connections: fewer streams are possible (raise LimitNOFILE= in the unit, or ulimit -Hn)",
+			"max_connections", asked, "possible", d.room, "limit_open_files", d.total)
+	}
+	return min(asked, d.room)
+}
+
+// shareDescriptors raises the limit on open files to the hard limit and shares it out.
+func shareDescriptors(loops, listeners int) (descriptors, error) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return descriptors{}, fmt.Errorf("getrlimit of open files: %w", err)
@@ -39,19 +48,14 @@ func shareDescriptors(streams, loops, listeners int, log *slog.Logger) (descript
 	}
 	total := int(min(limit.Max, 1<<30))
 	d := descriptors{
-		streams:       streams,
+		total:         total,
 		rejectReserve: min(max(total/32, rejectReserveMin), 1024),
 		pendingMax:    min(max(total/64, 8), 512),
 	}
 	pending := 2 * d.pendingMax * listeners // the handoff socket, and the client that came over it
-	room := total - descriptorsOther(loops, listeners) - d.rejectReserve - pending
-	if room < 1 {
+	d.room = total - descriptorsOther(loops, listeners) - d.rejectReserve - pending
+	if d.room < 1 {
 		return d, fmt.Errorf("the limit on open files is %d, too low for any stream: raise it (LimitNOFILE= in the unit, ulimit -Hn)", total)
-	}
-	if room < streams {
-		log.Warn("the limit on open files cannot carry -max-connections: fewer streams are possible (raise LimitNOFILE= in the unit, or ulimit -Hn)",
-			"max_connections", streams, "possible", room, "limit_open_files", total)
-		d.streams = room
 	}
 	return d, nil
 }

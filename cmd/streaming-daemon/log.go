@@ -2,11 +2,14 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"sync/atomic"
 	"time"
+
+	"streaming-daemon-go/cmd/streaming-daemon/escape"
 )
 
 // linesQueued is how many log lines may wait for a slow reader of stderr. Past it they are dropped and counted.
@@ -68,11 +71,48 @@ func (w *lineWriter) close() {
 	}
 }
 
-// newLogger makes the process's logger. Its handlers escape what they print, so a payload cannot forge a line.
-func newLogger(w io.Writer, level slog.Level, format string) *slog.Logger {
-	options := &slog.HandlerOptions{Level: level}
-	if format == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
+// logging is what can change of the logger while it is used. Any goroutine.
+type logging struct {
+	level slog.LevelVar
+	json  atomic.Bool
+}
+
+func (l *logging) set(level slog.Level, format string) {
+	l.level.Set(level)
+	l.json.Store(format == "json")
+}
+
+// newLogger makes the process's logger. What it prints is escaped, so a payload can neither forge a line nor command a
+// terminal.
+func newLogger(w io.Writer, level slog.Level, format string) (*slog.Logger, *logging) {
+	l := &logging{}
+	l.set(level, format)
+	options := &slog.HandlerOptions{Level: &l.level}
+	return slog.New(eitherHandler{l, slog.NewTextHandler(w, options), slog.NewJSONHandler(escape.JSONWriter{To: w}, options)}), l
+}
+
+// eitherHandler writes in the format that is asked for at the time.
+type eitherHandler struct {
+	logging    *logging
+	text, json slog.Handler
+}
+
+func (h eitherHandler) now() slog.Handler {
+	if h.logging.json.Load() {
+		return h.json
 	}
-	return slog.New(slog.NewTextHandler(w, options))
+	return h.text
+}
+
+func (h eitherHandler) Enabled(ctx context.Context, level slog.Level) bool {
+	return h.now().Enabled(ctx, level)
+}
+func (h eitherHandler) Handle(ctx context.Context, r slog.Record) error {
+	return h.now().Handle(ctx, r)
+}
+func (h eitherHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return eitherHandler{h.logging, h.text.WithAttrs(attrs), h.json.WithAttrs(attrs)}
+}
+func (h eitherHandler) WithGroup(name string) slog.Handler {
+	return eitherHandler{h.logging, h.text.WithGroup(name), h.json.WithGroup(name)}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -22,30 +21,33 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 // run is main without the process: args are those behind the program's name.
 func run(args []string, stdout, stderr *os.File) int {
-	if len(args) > 0 && args[0] == "handoff" {
-		return runHandoff(args[1:], stdout, stderr)
+	if len(args) > 0 {
+		switch args[0] {
+		case "handoff":
+			return runHandoff(args[1:], stdout, stderr)
+		case "check-config":
+			return runCheckConfig(args[1:], stdout, stderr)
+		case "config":
+			return runConfig(args[1:], stdout, stderr)
+		}
 	}
-	cfg, err := parseFlags(args, stdout)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return exitOK
-	case err != nil:
-		fmt.Fprintln(stderr, "streaming-daemon:", err)
-		return exitBadArgs
-	case cfg.version:
-		printVersion(stdout)
-		return exitOK
+	cfg, code, done := loadConfig(args, stdout, stderr)
+	if done {
+		return code
 	}
 	lines := newLineWriter(stderr)
 	defer lines.close()
-	log := newLogger(lines, cfg.logLevel, cfg.logFormat)
+	log, logging := newLogger(lines, cfg.LogLevel, cfg.LogFormat)
 	slog.SetDefault(log)
+	for _, w := range cfg.Warnings {
+		log.Warn(w)
+	}
 	// Go's default for a broken stdout or stderr is to die of SIGPIPE: a restart of journald must not end the streams.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR2)
 
-	d, err := start(cfg, log)
+	d, err := start(cfg, logging, log)
 	if err != nil {
 		log.Error("cannot start: " + err.Error())
 		return exitFailed

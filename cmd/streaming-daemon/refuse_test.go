@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"streaming-daemon-go/cmd/streaming-daemon/config"
 	"streaming-daemon-go/fdrecv"
 )
 
@@ -278,34 +279,11 @@ func TestHelp(t *testing.T) {
 		t.Errorf("-h prints (go test -run TestHelp -update writes it to the golden file)\n%s\nwant\n%s", stdout, want)
 	}
 	// A flag in no group would be missing from the text and from every reader's mind.
-	for _, name := range flagNames(t) {
+	for _, name := range append(config.Names(), "version") {
 		if !strings.Contains(stdout, "\n  -"+name+" ") && !strings.Contains(stdout, "\n  -"+name+"\n") {
 			t.Errorf("-%s is in no group", name)
 		}
 	}
-}
-
-// flagNames reads the names of all flags from the source that declares them.
-func flagNames(t *testing.T) (names []string) {
-	t.Helper()
-	source, err := os.ReadFile("flags.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(source)) {
-		_, rest, ok := strings.Cut(line, "\tset.")
-		if !ok || !strings.Contains(rest, "Var(&c.") && !strings.HasPrefix(rest, "Func(") {
-			continue
-		}
-		if _, rest, ok = strings.Cut(rest, `"`); ok {
-			name, _, _ := strings.Cut(rest, `"`)
-			names = append(names, name)
-		}
-	}
-	if len(names) < 20 {
-		t.Fatalf("only %d flags found in flags.go: %v", len(names), names)
-	}
-	return names
 }
 
 func TestVersion(t *testing.T) {

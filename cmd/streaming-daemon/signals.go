@@ -12,7 +12,7 @@ import (
 // serve runs until a signal or a successor ends the daemon and gives the exit code.
 func (d *daemon) serve(signals <-chan os.Signal) int {
 	d.notifier.Ready(d.inherited.predecessor != nil)
-	d.log.Info("ready", "loops", d.cfg.loops, "max_connections", d.maxConnections, "pid", os.Getpid())
+	d.log.Info("ready", "loops", d.loops, "max_connections", d.maxConnections.Load(), "pid", os.Getpid())
 	var upgrading *attempt
 	var upgraded <-chan struct{} // nil while there is no attempt
 	for {
@@ -62,9 +62,9 @@ func (d *daemon) status() string {
 func (d *daemon) drain(sig os.Signal, signals <-chan os.Signal) int {
 	defer d.close()
 	d.log.Info("draining: no new handoffs; streams may end by themselves", "signal", sig.String(),
-		"streams", d.server.Counts().Streams, "timeout", d.cfg.shutdownTimeout)
+		"streams", d.server.Counts().Streams, "timeout", d.cfg.ShutdownTimeout)
 	d.draining.Store(true)
-	d.notifier.Stopping(d.cfg.shutdownTimeout + cutSpread + cutGrace)
+	d.notifier.Stopping(d.cfg.ShutdownTimeout + cutSpread + cutGrace)
 	d.stopPredecessor()
 	d.shutdownFront()
 	d.server.Drain()
@@ -73,7 +73,7 @@ func (d *daemon) drain(sig os.Signal, signals <-chan os.Signal) int {
 
 // finish waits until all is quiet, for -shutdown-timeout, then cuts what is left. It gives the exit code.
 func (d *daemon) finish(quiet func() bool, signals <-chan os.Signal) int {
-	switch d.await(quiet, d.cfg.shutdownTimeout, signals, nil) {
+	switch d.await(quiet, d.cfg.ShutdownTimeout, signals, nil) {
 	case awaited:
 		d.log.Info("drained: every stream ended by itself")
 		return exitOK

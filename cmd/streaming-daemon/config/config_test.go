@@ -131,7 +131,7 @@ func TestWhereTheFileIs(t *testing.T) {
 
 // What is no setting of the environment may be somebody else's: a warning with the nearest name, no refusal.
 func TestUnknownEnvironment(t *testing.T) {
-	c := load(t, nil, []string{"STREAMING_DAEMON_MAX_CONECTIONS=5", "STREAMING=x"})
+	c := load(t, nil, []string{"STREAMING_DAEMON_MAX_CONECTIONS=5", "STREAMING=x", "STREAMING_DAEMON_UPGRADE_FD=3"})
 	if len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], `"STREAMING_DAEMON_MAX_CONECTIONS": did you mean STREAMING_DAEMON_MAX_CONNECTIONS?`) {
 		t.Errorf("warnings %q", c.Warnings)
 	}

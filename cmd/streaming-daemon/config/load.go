@@ -98,7 +98,7 @@ func (c *Config) readEnviron(environ []string) (all []given) {
 	}
 	for _, entry := range environ {
 		name, text, _ := strings.Cut(entry, "=")
-		if !strings.HasPrefix(name, envPrefix) {
+		if !strings.HasPrefix(name, envPrefix) || strings.HasPrefix(name, upgradePrefix) {
 			continue
 		}
 		if s := names[name]; s != nil {

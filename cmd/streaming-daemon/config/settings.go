@@ -48,7 +48,7 @@ var groups = []group{
 	{"Streams", []setting{
 		{name: "max-connections", placeholder: "N", reload: true, usage: "streams at a time; clients beyond get a 503",
 			value: func(c *Config) value { return count{&c.MaxConnections, 1, 10_000_000} }},
-		{name: "reject", placeholder: "http", reload: true,
+		{name: "reject", placeholder: "http|sse", reload: true,
 			usage: "answer past -max-connections: http (503) or sse (200 with an `overloaded` event: EventSource comes back)",
 			value: func(c *Config) value { return choice{&c.Reject, []string{"http", "sse"}} }},
 		{name: "heartbeat-interval", placeholder: "duration", reload: true, usage: "comment line on an idle stream; 0: none",
@@ -115,6 +115,9 @@ const listenersKey = "listeners"
 
 // envPrefix begins the name of every setting in the environment.
 const envPrefix = "STREAMING_DAEMON_"
+
+// upgradePrefix begins what a daemon tells its successor in the environment: no business of ours.
+const upgradePrefix = envPrefix + "UPGRADE_"
 
 // env is the setting's name in the environment.
 func (s *setting) env() string {
