@@ -58,3 +58,19 @@ func CloseOnExec(fd int) bool {
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
 	return err == nil && flags&unix.FD_CLOEXEC != 0
 }
+
+// Spin receives handoffs without a loop: it asks again for as long as nothing has come.
+type Spin struct{ b Buffer }
+
+// NewSpin gives a Spin with a buffer of its own.
+func NewSpin() *Spin { return &Spin{} }
+
+// Receive spins until the handoff on a non-blocking socket has ended, one way or the other.
+func (s *Spin) Receive(fd int, kind Kind) Handoff {
+	var in incoming
+	for {
+		if done, err := in.receive(fd, kind, PayloadMax, &s.b); done {
+			return in.outcome(kind, err)
+		}
+	}
+}

@@ -65,7 +65,12 @@ type incoming struct {
 // receive takes what the handoff socket fd has to give. done: the handoff has ended, with err or complete; otherwise
 // the rest has not come yet. It reads to EAGAIN or the end, because after a hangup nobody would call again. That is
 // bounded: each pass brings at least a byte of at most payloadMax. An err wraps a sentinel.
+//
+// On SOCK_SEQPACKET an end is believed only when it is found twice: a non-blocking recvmsg looks at the queue first and
+// at the far end after that, so one that sends and closes between the two looks is reported as an end with its message
+// in the queue (af_unix.c, unix_dgram_recvmsg; seen 87 times in 300,000 handoffs to a spinning receiver, Linux 6.18).
 func (in *incoming) receive(fd int, kind Kind, payloadMax int, b *Buffer) (done bool, err error) {
+	ends := 0
 	for {
 		at := len(in.data)
 		if in.own {
@@ -79,6 +84,9 @@ func (in *incoming) receive(fd int, kind Kind, payloadMax int, b *Buffer) (done 
 		case errno != 0:
 			return true, in.broken(errno)
 		case n == 0 && fds.count == 0 && flags&unix.MSG_CTRUNC == 0:
+			if ends++; kind == KindSeqpacket && ends == 1 {
+				continue
+			}
 			return true, in.ended()
 		}
 		// An empty message with a descriptor is no end: SOCK_SEQPACKET can carry one.
