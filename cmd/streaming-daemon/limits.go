@@ -50,7 +50,7 @@ func shareDescriptors(loops, listeners int) (descriptors, error) {
 	d := descriptors{
 		total:         total,
 		rejectReserve: min(max(total/32, rejectReserveMin), 1024),
-		pendingMax:    min(max(total/64, 8), 512),
+		pendingMax:    min(max(total/128, 8), 512),
 	}
 	pending := 2 * d.pendingMax * listeners // the handoff socket, and the client that came over it
 	d.room = total - descriptorsOther(loops, listeners) - d.rejectReserve - pending
