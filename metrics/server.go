@@ -46,7 +46,7 @@ const closeGrace = 2 * time.Second
 // from any goroutine.
 type Server struct {
 	addr   net.Addr
-	socket net.Listener // immutable; closed by http
+	socket *slotListener // immutable; closed by Shutdown
 	http   *http.Server
 	slots  chan struct{} // holds one token per open connection, and the one that Accept waits with
 	served chan struct{} // closed when the accepting goroutine is gone
@@ -102,10 +102,10 @@ func serve(flag string, ln net.Listener, h http.Handler, log *slog.Logger, lim l
 	}
 	s := &Server{
 		addr:   ln.Addr(),
-		socket: ln,
 		slots:  make(chan struct{}, lim.conns),
 		served: make(chan struct{}),
 	}
+	s.socket = &slotListener{Listener: ln, slots: s.slots, closed: make(chan struct{})}
 	s.http = &http.Server{
 		Handler:           boundBody(h, lim.bodyBytes),
 		ReadHeaderTimeout: lim.headerRead,
@@ -118,8 +118,8 @@ func serve(flag string, ln net.Listener, h http.Handler, log *slog.Logger, lim l
 	}
 	go func() {
 		defer close(s.served)
-		err := s.http.Serve(&slotListener{Listener: ln, slots: s.slots, closed: make(chan struct{})})
-		if !errors.Is(err, http.ErrServerClosed) {
+		err := s.http.Serve(s.socket)
+		if !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			log.Error("metrics: endpoint stopped serving", "flag", flag, "addr", s.addr.String(), "err", err)
 		}
 	}()
@@ -149,10 +149,10 @@ func (s *Server) Addr() net.Addr { return s.addr }
 // to a successor before Shutdown. An error: the listener given to Serve does
 // not know its socket.
 func (s *Server) SyscallConn() (syscall.RawConn, error) {
-	if c, ok := s.socket.(syscall.Conn); ok {
+	if c, ok := s.socket.Listener.(syscall.Conn); ok {
 		return c.SyscallConn()
 	}
-	return nil, fmt.Errorf("metrics: %T has no descriptor", s.socket)
+	return nil, fmt.Errorf("metrics: %T has no descriptor", s.socket.Listener)
 }
 
 // Shutdown stops listening at once, lets running requests end until ctx is
@@ -162,8 +162,7 @@ func (s *Server) SyscallConn() (syscall.RawConn, error) {
 // seconds after it was cut, still runs: only its goroutine is left then.
 // Twice is safe: the second call waits for the first and returns its error.
 //
-// A connection that has not sent a byte yet counts as a running request for
-// its first 5 s (net/http).
+// A connection that has not sent a byte yet counts as a running request.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.shutdown.Do(func() {
 		s.shutdownErr = s.stop(ctx)
@@ -171,26 +170,41 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return s.shutdownErr
 }
 
+// stop does not begin with http.Server.Shutdown: once that is called, a
+// request that has come in already and is being read gets a closed connection
+// for an answer.
 func (s *Server) stop(ctx context.Context) error {
-	err := s.http.Shutdown(ctx)
-	if err != nil {
-		// What Close reports on top are sockets that were already gone.
-		_ = s.http.Close()
-	}
+	_ = s.socket.Close() // an error: it is closed
 	<-s.served
+	s.http.SetKeepAlivesEnabled(false) // closes what is idle, and the rest behind its answer
 	// Accept has given its slot back; who holds all of them knows that every
 	// connection has given back its own.
-	grace := time.NewTimer(closeGrace)
-	defer grace.Stop()
-	for taken := range cap(s.slots) {
+	taken := s.takeSlots(0, ctx.Done())
+	if taken == cap(s.slots) {
+		return s.http.Close() // nothing is left to close; it marks the end
+	}
+	// What Close reports are sockets that were already gone.
+	_ = s.http.Close()
+	grace, cancel := context.WithTimeout(context.Background(), closeGrace)
+	defer cancel()
+	if taken = s.takeSlots(taken, grace.Done()); taken < cap(s.slots) {
+		return errors.Join(ctx.Err(), fmt.Errorf("metrics: a request still runs %v after its connection was cut (%d of %d slots are free)",
+			closeGrace, taken, cap(s.slots)))
+	}
+	return ctx.Err()
+}
+
+// takeSlots takes what is left of the slots until stop, and says how many are
+// taken then.
+func (s *Server) takeSlots(taken int, stop <-chan struct{}) int {
+	for ; taken < cap(s.slots); taken++ {
 		select {
 		case s.slots <- struct{}{}:
-		case <-grace.C:
-			return errors.Join(err, fmt.Errorf("metrics: a request still runs %v after its connection was cut (%d of %d slots are free)",
-				closeGrace, taken, cap(s.slots)))
+		case <-stop:
+			return taken
 		}
 	}
-	return err
+	return taken
 }
 
 // connState gives a slot back when net/http is done with a connection, as the

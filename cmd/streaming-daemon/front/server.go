@@ -58,8 +58,8 @@ type limits struct {
 
 // serverLimits: the page allows a prompt of 4000 UTF-16 units (index.html), 36,000 bytes when each is percent-encoded
 // in a GET; that and a browser's other header fields fit in 48 KiB. Browsers hold at most six connections to a host
-// (and a spare one or two), so 128 are a score of people. What Shutdown mostly waits for are those spare connections, which
-// net/http takes for running requests in their first 5 s: hence one second. Five for a Send is far beyond the patience
+// (and a spare one or two), so 128 are a score of people. What Shutdown mostly waits for are those spare connections,
+// which cannot be told from a request on its way: hence one second. Five for a Send is far beyond the patience
 // of a handoff (Apache's module gives it 200 to 500 ms).
 var serverLimits = limits{
 	headerRead:  5 * time.Second,
@@ -76,7 +76,7 @@ var serverLimits = limits{
 // Server is the HTTP listener with its connections. Every method may be called from any goroutine.
 type Server struct {
 	addr    *net.TCPAddr
-	socket  net.Listener // immutable; closed by http
+	socket  *slotListener // immutable; closed by Shutdown
 	http    *http.Server
 	send    func(client int, payload []byte) error
 	log     *slog.Logger
@@ -111,7 +111,6 @@ func start(cfg Config, lim limits) (*Server, error) {
 	}
 	s := &Server{
 		addr:    listener.Addr().(*net.TCPAddr),
-		socket:  listener,
 		send:    cfg.Send,
 		log:     log,
 		limits:  lim,
@@ -119,6 +118,7 @@ func start(cfg Config, lim limits) (*Server, error) {
 		served:  make(chan struct{}),
 		started: time.Now(),
 	}
+	s.socket = &slotListener{Listener: listener, slots: s.slots, closed: make(chan struct{})}
 	if !s.addr.IP.IsLoopback() {
 		log.Warn("front: whoever can reach this address can open streams: it asks for no password", "addr", s.addr.String())
 	}
@@ -137,8 +137,8 @@ func start(cfg Config, lim limits) (*Server, error) {
 	}
 	go func() {
 		defer close(s.served)
-		err := s.http.Serve(&slotListener{Listener: listener, slots: s.slots, closed: make(chan struct{})})
-		if !errors.Is(err, http.ErrServerClosed) {
+		err := s.http.Serve(s.socket)
+		if !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			log.Error("front: stopped serving", "addr", s.addr.String(), "err", err)
 		}
 	}()
@@ -185,10 +185,10 @@ func (s *Server) URL() string {
 // SyscallConn reaches the listening socket, so that a duplicate can be handed to a successor before Shutdown. An error:
 // Config.Listener does not know its socket.
 func (s *Server) SyscallConn() (syscall.RawConn, error) {
-	if c, ok := s.socket.(syscall.Conn); ok {
+	if c, ok := s.socket.Listener.(syscall.Conn); ok {
 		return c.SyscallConn()
 	}
-	return nil, fmt.Errorf("front: %T has no descriptor", s.socket)
+	return nil, fmt.Errorf("front: %T has no descriptor", s.socket.Listener)
 }
 
 // Shutdown stops listening at once, lets running requests end for up to a second or until ctx is done, then cuts them.
@@ -201,26 +201,36 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return s.shutdownErr
 }
 
+// stop does not begin with http.Server.Shutdown: once that is called, a request that has come in already and is being
+// read gets a closed connection for an answer.
 func (s *Server) stop(ctx context.Context) error {
 	patience, cancel := context.WithTimeout(ctx, s.limits.shutdown)
 	defer cancel()
-	if err := s.http.Shutdown(patience); err != nil {
-		// What Close reports on top are sockets that were already gone.
-		_ = s.http.Close()
-	}
+	_ = s.socket.Close() // an error: it is closed
 	<-s.served
+	s.http.SetKeepAlivesEnabled(false) // closes what is idle, and the rest behind its answer
 	// Accept has given its slot back; who holds all of them knows that every connection has given back its own.
-	grace := time.NewTimer(s.limits.send)
-	defer grace.Stop()
-	for taken := range cap(s.slots) {
-		select {
-		case s.slots <- struct{}{}:
-		case <-grace.C:
-			return errors.Join(ctx.Err(), fmt.Errorf("front: handoffs still run after %v (%d of %d connections are closed)",
-				s.limits.send, taken, cap(s.slots)))
-		}
+	taken := s.takeSlots(0, patience.Done())
+	_ = s.http.Close() // what it reports are sockets that were already gone
+	grace, cancel := context.WithTimeout(context.Background(), s.limits.send)
+	defer cancel()
+	if taken = s.takeSlots(taken, grace.Done()); taken < cap(s.slots) {
+		return errors.Join(ctx.Err(), fmt.Errorf("front: handoffs still run after %v (%d of %d connections are closed)",
+			s.limits.send, taken, cap(s.slots)))
 	}
 	return ctx.Err()
+}
+
+// takeSlots takes what is left of the slots until stop, and says how many are taken then.
+func (s *Server) takeSlots(taken int, stop <-chan struct{}) int {
+	for ; taken < cap(s.slots); taken++ {
+		select {
+		case s.slots <- struct{}{}:
+		case <-stop:
+			return taken
+		}
+	}
+	return taken
 }
 
 // connState gives a slot back when net/http is done with a connection, as the last thing that connection's goroutine
