@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"streaming-daemon-go/cmd/streaming-daemon/chromiumtest"
 	"streaming-daemon-go/cmd/streaming-daemon/front"
 	"streaming-daemon-go/fdrecv/fdtest"
 	"streaming-daemon-go/sse"
@@ -54,7 +55,7 @@ func TestPageParser(t *testing.T) {
 	}
 	fdtest.NoLeaks(t)
 	s := startFront(t, front.Config{Send: discard}, front.Limits{})
-	c := startChromium(t, s.URL())
+	c := chromiumtest.Start(t, s.URL())
 	for _, tt := range tests {
 		bytes := make([]int, 0, len(tt.in)) // encoding/json would make base64 of a []byte
 		for _, b := range []byte(tt.in) {
@@ -65,7 +66,7 @@ func TestPageParser(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got [][]event
-		c.eval(`(async () => {
+		c.Eval(`(async () => {
 			const { readEventStream } = await import('/sse.js');
 			const bytes = new Uint8Array(`+string(in)+`);
 			const parse = async (pieces) => {
@@ -175,8 +176,8 @@ func TestPage(t *testing.T) {
 	daemon := &script{streams: map[string]int{}}
 	t.Cleanup(daemon.wg.Wait) // after the browser is gone, which ends what still streams
 	s := startFront(t, front.Config{Send: daemon.send}, front.Limits{})
-	c := startChromium(t, s.URL())
-	c.eval(`
+	c := chromiumtest.Start(t, s.URL())
+	c.Eval(`
 		window.see = (id) => {
 			const part = (name) => document.querySelector('#' + id + ' [data-part=' + name + ']');
 			return { Text: part('text').textContent, Problem: part('problem').hidden ? '' : part('problem').textContent,
@@ -216,7 +217,7 @@ func TestPage(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got [2]panel
-		c.eval(`submit(`+string(quoted)+`)`, &got)
+		c.Eval(`submit(`+string(quoted)+`)`, &got)
 		for i, p := range got {
 			if p.Text != tt.text || p.Events != tt.events[i] || !strings.HasPrefix(p.State, tt.states[i]) ||
 				!strings.Contains(p.Problem, tt.problems[i]) || (p.Problem != "") != (tt.problems[i] != "") ||
@@ -233,7 +234,7 @@ func TestPage(t *testing.T) {
 		}
 	}
 	var got panel
-	c.eval(`(async () => {
+	c.Eval(`(async () => {
 		document.getElementById('prompt').value = 'overload';
 		document.querySelector('#es [data-action=start]').click();
 		await until(() => see('es').State.startsWith('Done'));

@@ -1,8 +1,9 @@
-package front_test
+package chromiumtest
 
 import (
 	"bufio"
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -14,9 +15,13 @@ import (
 	"streaming-daemon-go/fdrecv/fdtest"
 )
 
-// chromium is a headless browser with one tab, driven over a pair of pipes (--remote-debugging-pipe: one JSON object
-// per message, each ended by NUL; the commands are those of the DevTools protocol). One goroutine.
-type chromium struct {
+// patience is how long one browser may be used: one that hangs must not hold the test for ever.
+const patience = 60 * time.Second
+
+// Browser is a headless browser with one tab, driven over a pair of pipes (--remote-debugging-pipe: one JSON object
+// per message, each ended by NUL; the commands are those of the DevTools protocol). One goroutine: that of the test,
+// which any fault ends.
+type Browser struct {
 	t       testing.TB
 	in      *os.File
 	out     *bufio.Reader
@@ -25,20 +30,28 @@ type chromium struct {
 	loaded  bool // the page's load event has come
 }
 
-// startChromium gives a browser whose tab shows url. It skips the test on a machine that has none: the page's
-// JavaScript cannot be run there at all.
-func startChromium(t testing.TB, url string) *chromium {
-	t.Helper()
-	path := ""
+// program is the browser's path; "": there is none on this machine.
+func program() string {
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if p, err := exec.LookPath(name); err == nil {
-			path = p
-			break
+		if path, err := exec.LookPath(name); err == nil {
+			return path
 		}
 	}
-	if path == "" {
-		t.Skip("no chromium on this machine: the page's JavaScript needs a browser (apt-get install chromium)")
+	return ""
+}
+
+// Need skips the test on a machine without a browser: what it is about cannot be seen there at all.
+func Need(t testing.TB) {
+	t.Helper()
+	if program() == "" {
+		t.Skip("no chromium on this machine: what a browser does needs one (apt-get install chromium)")
 	}
+}
+
+// Start gives a browser whose tab has loaded url, until the end of the test. See Need for a machine that has none.
+func Start(t testing.TB, url string) *Browser {
+	t.Helper()
+	Need(t)
 	fromUs, in, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -47,11 +60,11 @@ func startChromium(t testing.TB, url string) *chromium {
 	if err != nil {
 		t.Fatal(err)
 	}
-	home, err := os.MkdirTemp("", "front-chromium-")
+	home, err := os.MkdirTemp("", "chromium-")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(path, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage",
+	cmd := exec.Command(program(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage",
 		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
 		"--disable-breakpad", "--user-data-dir="+filepath.Join(home, "profile"), "--remote-debugging-pipe", "about:blank")
 	cmd.ExtraFiles = []*os.File{fromUs, fromBrowser}      // descriptors 3 and 4, as the flag wants them
@@ -62,8 +75,7 @@ func startChromium(t testing.TB, url string) *chromium {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A browser that hangs must not hold the test for ever: reads fail after this.
-	if err := out.SetReadDeadline(time.Now().Add(60 * time.Second)); err != nil {
+	if err := out.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -73,18 +85,54 @@ func startChromium(t testing.TB, url string) *chromium {
 		// Its helpers die a moment after it, and may still write there until then.
 		fdtest.Eventually(t, "the browser's directory to be removed", func() bool { return os.RemoveAll(home) == nil })
 	})
-	c := &chromium{t: t, in: in, out: bufio.NewReader(out)}
+	c := &Browser{t: t, in: in, out: bufio.NewReader(out)}
 	var target struct{ TargetID string }
 	c.call("Target.createTarget", map[string]any{"url": "about:blank"}, &target)
 	var attached struct{ SessionID string }
 	c.call("Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &attached)
 	c.session = attached.SessionID
 	c.call("Page.enable", nil, nil)
+	c.Open(url)
+	return c
+}
+
+// Open loads url into the tab and waits for its load event.
+func (c *Browser) Open(url string) {
+	c.t.Helper()
+	c.loaded = false
 	c.call("Page.navigate", map[string]any{"url": url}, nil)
 	for !c.loaded {
 		c.read("the page's load event")
 	}
-	return c
+}
+
+// Version is the browser's name and version.
+func (c *Browser) Version() string {
+	c.t.Helper()
+	var answer struct{ Product string }
+	c.call("Browser.getVersion", nil, &answer)
+	return answer.Product
+}
+
+// Size sets the size of what the page is shown in, in CSS pixels, and asks it for its light colours.
+func (c *Browser) Size(width, height int) {
+	c.t.Helper()
+	c.call("Emulation.setDeviceMetricsOverride",
+		map[string]any{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false}, nil)
+	c.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{
+		{"name": "prefers-color-scheme", "value": "light"}}}, nil)
+}
+
+// Screenshot gives the whole page, as wide as Size has set, as a PNG.
+func (c *Browser) Screenshot() []byte {
+	c.t.Helper()
+	var answer struct{ Data string }
+	c.call("Page.captureScreenshot", map[string]any{"format": "png", "captureBeyondViewport": true}, &answer)
+	png, err := base64.StdEncoding.DecodeString(answer.Data)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return png
 }
 
 // message is an answer (ID) or an event (Method).
@@ -96,7 +144,7 @@ type message struct {
 }
 
 // read waits for the next message; what is waited for goes into the failure.
-func (c *chromium) read(what string) message {
+func (c *Browser) read(what string) message {
 	c.t.Helper()
 	b, err := c.out.ReadBytes(0)
 	if err != nil {
@@ -111,7 +159,7 @@ func (c *chromium) read(what string) message {
 }
 
 // call runs one command and waits for its answer; of the events that come in between, read keeps what matters.
-func (c *chromium) call(method string, params map[string]any, result any) {
+func (c *Browser) call(method string, params map[string]any, result any) {
 	c.t.Helper()
 	c.id++
 	command := map[string]any{"id": c.id, "method": method}
@@ -145,9 +193,9 @@ func (c *chromium) call(method string, params map[string]any, result any) {
 	}
 }
 
-// eval runs expression in the page, awaits it when it is a promise, and decodes its value into result unless that is
+// Eval runs expression in the page, awaits it when it is a promise, and decodes its value into result unless that is
 // nil. An exception ends the test.
-func (c *chromium) eval(expression string, result any) {
+func (c *Browser) Eval(expression string, result any) {
 	c.t.Helper()
 	var answer struct {
 		Result           struct{ Value json.RawMessage }
