@@ -17,6 +17,7 @@ import (
 	"streaming-daemon-go/cmd/streaming-daemon/config"
 	"streaming-daemon-go/cmd/streaming-daemon/front"
 	"streaming-daemon-go/cmd/streaming-daemon/health"
+	"streaming-daemon-go/cmd/streaming-daemon/inspect"
 	"streaming-daemon-go/cmd/streaming-daemon/systemd"
 	"streaming-daemon-go/cmd/streaming-daemon/upgrade"
 	"streaming-daemon-go/conn"
@@ -225,6 +226,7 @@ func (d *daemon) routes() http.Handler {
 	mux.Handle("/", d.metrics.Handler())
 	mux.Handle("GET /healthz", d.health.Alive())
 	mux.Handle("GET /readyz", d.health.Ready(d.notReady))
+	mux.Handle("GET /streams", inspect.Handler(d.server))
 	return mux
 }
 

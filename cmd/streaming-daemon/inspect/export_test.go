@@ -1,0 +1,4 @@
+package inspect
+
+// HandlerWithin is Handler with another patience.
+var HandlerWithin = handler
