@@ -230,7 +230,7 @@ func (r *relay) refuse() {
 	code := errorCode(answer.body)
 	reason := reasonForStatus(status)
 	r.sh.warn(reason, status, code, nil)
-	r.call.Release()
+	r.call.Cancel() // over already, unless its body is long or stuck
 	r.over(reason)
 	r.out.End(refusalForStatus(status, code, answer.retryAfter))
 }
