@@ -652,12 +652,14 @@ func TestProfiles(t *testing.T) {
 	main, unix := upstreamtest.Start(t, "tcp", script), upstreamtest.Start(t, "unix", script)
 	r := newRig(t, main, rigOptions{Options: openai.Options{Profiles: map[string]openai.Profile{
 		"same":  {Model: "other", Temperature: []byte("0.5")},
+		"own":   {Key: openai.NewSecret("own-key")},
 		"local": {Socket: unix.Addr, System: "be brief"},
 		"keyed": {Socket: unix.Addr, Key: openai.NewSecret("another"), KeyHeader: "api-key"},
 	}}})
 	for _, tt := range []struct{ payload, auth, apiKey, body string }{
 		{`{"prompt":"p"}`, "Bearer " + theKey, "", `{"model":"m","stream":true,"messages":[{"role":"user","content":"p"}]}`},
 		{`{"prompt":"p","profile":"same"}`, "Bearer " + theKey, "", `{"model":"other","stream":true,"messages":[{"role":"user","content":"p"}],"temperature":0.5}`},
+		{`{"prompt":"p","profile":"own"}`, "Bearer own-key", "", `{"model":"m","stream":true,"messages":[{"role":"user","content":"p"}]}`},
 		{`{"prompt":"p","profile":"local"}`, "", "", `{"model":"m","stream":true,"messages":[{"role":"system","content":"be brief"},{"role":"user","content":"p"}]}`},
 		{`{"prompt":"p","profile":"keyed"}`, "", "another", `{"model":"m","stream":true,"messages":[{"role":"user","content":"p"}]}`},
 	} {
