@@ -613,6 +613,9 @@ func TestMaxUpstreamStreams(t *testing.T) {
 	if !strings.HasPrefix(head, "HTTP/1.1 503 ") || !strings.HasSuffix(head, "\r\nRetry-After: 1") || !strings.Contains(body, "too many completions") {
 		t.Errorf("%q %q", head, body)
 	}
+	if n := r.backend.Counts().Streams; n != 2 {
+		t.Errorf("%d places are taken", n)
+	}
 	close(now)
 	readAll(t, one)
 	readAll(t, two)
@@ -658,6 +661,7 @@ func TestProfiles(t *testing.T) {
 	}}})
 	for _, tt := range []struct{ payload, auth, apiKey, body string }{
 		{`{"prompt":"p"}`, "Bearer " + theKey, "", `{"model":"m","stream":true,"messages":[{"role":"user","content":"p"}]}`},
+		{`{"prompt":"p","profile":"same","temperature":1}`, "Bearer " + theKey, "", `{"model":"other","stream":true,"messages":[{"role":"user","content":"p"}],"temperature":1}`},
 		{`{"prompt":"p","profile":"same"}`, "Bearer " + theKey, "", `{"model":"other","stream":true,"messages":[{"role":"user","content":"p"}],"temperature":0.5}`},
 		{`{"prompt":"p","profile":"own"}`, "Bearer own-key", "", `{"model":"m","stream":true,"messages":[{"role":"user","content":"p"}]}`},
 		{`{"prompt":"p","profile":"local"}`, "", "", `{"model":"m","stream":true,"messages":[{"role":"system","content":"be brief"},{"role":"user","content":"p"}]}`},
