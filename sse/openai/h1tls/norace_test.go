@@ -1,0 +1,5 @@
+//go:build !race
+
+package h1tls_test
+
+const raceEnabled = false
