@@ -44,6 +44,8 @@ type setup struct {
 	args   []string // behind those of the zero setup, so that they win
 	wrap   []string // a command in front of the daemon's
 	stderr *os.File // in place of the log that is read; the caller closes it
+
+	extraFiles []*os.File // descriptors 3 and up; the caller closes its own
 }
 
 // start runs a daemon with further flags until the end of the test and waits until it is ready.
@@ -63,7 +65,7 @@ func launch(t testing.TB, s setup) *daemon {
 	d := &daemon{t: t, dir: s.dir, exited: make(chan struct{})}
 	argv := slices.Concat(s.wrap, []string{binary}, defaultArgs(s.dir), s.args)
 	d.cmd = exec.Command(argv[0], argv[1:]...)
-	d.cmd.Stderr = s.stderr
+	d.cmd.Stderr, d.cmd.ExtraFiles = s.stderr, s.extraFiles
 	if s.stderr == nil {
 		d.cmd.Stderr = nil
 		read, write, err := os.Pipe()

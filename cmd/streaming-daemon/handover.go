@@ -206,7 +206,7 @@ func (d *daemon) retire(s *upgrade.Successor, stopping bool, signals <-chan os.S
 			return exitOK
 		case told:
 			if s.Gone() {
-				d.log.Error("upgrade: the successor has ended; the streams of this process go on")
+				d.log.Warn("upgrade: the successor has ended; the streams of this process go on")
 				stopped = nil
 				continue
 			}

@@ -21,7 +21,7 @@ func (d *daemon) serve(signals <-chan os.Signal) int {
 			if upgrading.err == nil {
 				return d.retire(upgrading.took, false, signals)
 			}
-			d.log.Error("upgrade failed, this process goes on: " + upgrading.err.Error())
+			d.log.Warn("upgrade failed, this process goes on: " + upgrading.err.Error())
 			upgrading, upgraded = nil, nil
 		case sig := <-signals:
 			switch {

@@ -30,6 +30,8 @@ type line struct {
 	*daemon
 	file string // the binary on disk, this line's own
 	pid  int    // of the process that serves now
+
+	failing bool // a successor that cannot start says so, at level error
 }
 
 // startLine is start for a line, with a binary of its own that can be replaced.
@@ -116,6 +118,9 @@ func (l *line) awaitEnd() {
 
 // end drains the line, unless it has ended.
 func (l *line) end() {
+	if l.failing {
+		defer func() { l.daemon.log = nil }() // what the daemon's own cleanup looks for is expected
+	}
 	select {
 	case <-l.log.done:
 		return

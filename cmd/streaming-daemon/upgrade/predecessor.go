@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -116,21 +117,32 @@ func inheritable(env []string) []string {
 
 // introduce is the exchange up to accepting.
 func introduce(ctx context.Context, ch *channel, sockets []Socket, deadline time.Time) error {
-	if err := ch.send(message{Kind: kindHello, Version: version, Sockets: len(sockets)}, deadline); err != nil {
-		return err
-	}
+	messages := []message{{Kind: kindHello, Version: version, Sockets: len(sockets)}}
 	for i := range sockets {
-		if err := ch.send(message{Kind: kindSocket, Socket: &sockets[i]}, deadline); err != nil {
-			return err
-		}
+		messages = append(messages, message{Kind: kindSocket, Socket: &sockets[i]})
+	}
+	if err := say(ch, messages, deadline); err != nil {
+		return err
 	}
 	if err := expect(ctx, ch, kindReady, deadline); err != nil {
 		return err
 	}
-	if err := ch.send(message{Kind: kindAccept}, deadline); err != nil {
+	if err := say(ch, []message{{Kind: kindAccept}}, deadline); err != nil {
 		return err
 	}
 	return expect(ctx, ch, kindAccepting, deadline)
+}
+
+// say sends to a successor that may have ended.
+func say(ch *channel, messages []message, deadline time.Time) error {
+	for _, m := range messages {
+		if err := ch.send(m, deadline); errors.Is(err, syscall.EPIPE) {
+			return fmt.Errorf("upgrade: the successor ended before it had read %q", m.Kind)
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // expect waits for a message of the successor and passes over those that it does not know.
@@ -145,7 +157,7 @@ func expect(ctx context.Context, ch *channel, want kind, deadline time.Time) err
 		case errors.Is(err, io.EOF):
 			return fmt.Errorf("upgrade: the successor ended before it said %q", want)
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			return fmt.Errorf("upgrade: the successor did not say %q in time: %w", want, err)
+			return fmt.Errorf("upgrade: the successor did not say %q in time: %w", want, os.ErrDeadlineExceeded)
 		case err != nil:
 			return err
 		case m.Kind == want:
