@@ -14,7 +14,7 @@ func TestImports(t *testing.T) {
 	may := map[string][]string{
 		ours + "sse/openai/upstream": {"loop"},
 		ours + "sse/openai/h1":       {"loop", "sse/openai/upstream"},
-		ours + "sse/openai":          {"loop", "fdrecv", "sse", "sse/stream", "sse/openai/upstream", "sse/openai/h1", "sse/openai/h2"},
+		ours + "sse/openai":          {"loop", "fdrecv", "sse", "sse/stream", "sse/openai/upstream", "sse/openai/h1", "sse/openai/h1tls", "sse/openai/h2"},
 	}
 	for pkg, allowed := range may {
 		out, err := exec.Command("go", "list", "-f", `{{join .Imports "\n"}}`, pkg).CombinedOutput()
