@@ -20,7 +20,7 @@ need-go:
 	@command -v $(GO) >/dev/null || { echo "Go is needed: https://go.dev/dl/ (1.26 or newer; older ones from 1.21 on fetch it themselves)"; exit 1; }
 
 build: need-go ## bin/streaming-daemon, static
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/streaming-daemon
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/streaming-daemon
 
 run: build ## build and start on temporary sockets, with the page in place of Apache
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
