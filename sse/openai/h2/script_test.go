@@ -104,6 +104,7 @@ type peer struct {
 	enc   *hpack.Encoder
 	block bytes.Buffer
 	parts map[uint32]*asked // requests read in part
+	read  int               // for the script's own use
 }
 
 // greet reads the preface and says settings.

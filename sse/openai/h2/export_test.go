@@ -1,0 +1,44 @@
+package h2
+
+import (
+	"net"
+
+	"streaming-daemon-go/sse/openai/upstream"
+)
+
+// SkipStreams makes the next stream of every connection the last but n that ids allow.
+func (t *Transport) SkipStreams(n uint32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, c := range t.conns {
+		c.mu.Lock()
+		c.nextID = streamIDMax - 2*(n-1)
+		c.mu.Unlock()
+	}
+}
+
+// Attach makes nc a greeted connection of the transport and reads it to its end, in a goroutine that Close waits for.
+func (t *Transport) Attach(nc net.Conn) {
+	c := newConn(t, nc, nc)
+	t.mu.Lock()
+	t.conns = append(t.conns, c)
+	t.place()
+	t.mu.Unlock()
+	t.running.Go(c.read)
+}
+
+// DecodeHead reads a header block, cut into fragments, as a response's head. ok is false for what ends a connection.
+func DecodeHead(fragments [][]byte, end bool) (h upstream.Head, ok bool, err error) {
+	var b block
+	b.init()
+	b.begin(1, end)
+	for _, f := range fragments {
+		if _, err := b.dec.Write(f); err != nil {
+			return h, false, err
+		}
+	}
+	if err := b.dec.Close(); err != nil {
+		return h, false, err
+	}
+	return upstream.Head{Status: b.status, ContentType: b.contentType, RetryAfter: b.retryAfter}, true, b.head()
+}
