@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"time"
@@ -55,7 +56,7 @@ func (d *Dialer) ask(ctx context.Context, c net.Conn) error {
 
 // readHead reads up to the first empty line, a byte at a time: what follows it is the tunnel's. It is a few hundred
 // bytes once per connection.
-func readHead(c net.Conn) (string, error) {
+func readHead(c io.Reader) (string, error) {
 	var head []byte
 	var b [1]byte
 	for len(head) < answerMax {
