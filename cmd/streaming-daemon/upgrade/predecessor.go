@@ -221,5 +221,9 @@ func (s *Successor) tell(k kind, counts any) error {
 // successor is gone. Gone says which.
 func (s *Successor) Stopped() <-chan struct{} { return s.stop }
 
+// Close ends the connection: the successor sees the end of this process in it. For the very end, once the last Count is
+// sent; the end of the process does the same. No other method after it but Gone.
+func (s *Successor) Close() { s.ch.close() }
+
 // Gone reports whether Stopped was closed because the successor's process has ended. Only once it is closed.
 func (s *Successor) Gone() bool { return s.gone }
