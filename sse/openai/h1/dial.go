@@ -39,6 +39,7 @@ func (c *conn) tryConnect() error {
 			return err
 		}
 		c.spare = fd
+		c.sh.counts.dials.Add(1)
 	}
 	err := unix.Connect(c.spare.Int(), address)
 	switch {

@@ -112,7 +112,6 @@ func (sh *shard) resolved() {
 func (sh *shard) connect(c *call, addrs addresses, rerouted bool) {
 	cn := &conn{sh: sh, addrs: addrs, rerouted: rerouted}
 	cn.bind(c)
-	sh.counts.dials.Add(1)
 	cn.begun = sh.loop.Now()
 	cn.connect()
 }

@@ -675,7 +675,8 @@ func TestUnixBacklog(t *testing.T) {
 	if a := waiting.wait(); !errors.Is(a.err, upstream.ErrConnectTimeout) {
 		t.Fatal(a)
 	}
-	late := r.start("{}", nil, nil)
+	patient := newRig(t, h1.Config{Target: upstream.Target{Socket: path}, ConnectTimeout: patience})
+	late := patient.start("{}", nil, nil)
 	for range 2 { // room for it
 		fd, _, err := unix.Accept4(n, unix.SOCK_CLOEXEC)
 		if err != nil {
