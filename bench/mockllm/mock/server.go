@@ -63,7 +63,7 @@ func New(cfg Config) (*Server, error) {
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          log.New(ignore{}, "", 0), // clients that break off are what it is there for
 		ConnState:         s.connState,
-		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+		ConnContext:       connContext,
 	}
 	return s, nil
 }
@@ -150,6 +150,22 @@ func (s *Server) serveChat(w http.ResponseWriter, r *http.Request) {
 	script = script.withDefaults()
 	c.id, c.created = s.ids+strconv.FormatUint(id, 10), s.created
 	s.play(w, r, &script, c)
+}
+
+// sendBuffer is SO_SNDBUF of each connection, in bytes. Left alone the kernel takes up to 4 MiB for a client that does not
+// read: a thousand of them took 2.3 GB, which is all that TCP may have on a machine of 24 GB, and every connection on
+// it suffered.
+const sendBuffer = 64 << 10
+
+func connContext(ctx context.Context, c net.Conn) context.Context {
+	tcp, _ := c.(*net.TCPConn)
+	if secure, ok := c.(*tls.Conn); ok {
+		tcp, _ = secure.NetConn().(*net.TCPConn)
+	}
+	if tcp != nil {
+		_ = tcp.SetWriteBuffer(sendBuffer) // fails on a connection that is gone
+	}
+	return context.WithValue(ctx, connKey{}, c)
 }
 
 func (s *Server) connState(_ net.Conn, state http.ConnState) {
