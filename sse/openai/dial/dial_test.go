@@ -7,13 +7,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,19 +22,35 @@ import (
 	"streaming-daemon-go/sse/openai/upstream"
 )
 
-// server is a TLS server that offers protocols.
+// server is a TLS server that offers protocols, shakes hands, and reads until the end.
 func server(t *testing.T, protocols ...string) (upstream.Target, *x509.CertPool) {
 	t.Helper()
-	s := httptest.NewUnstartedServer(http.NotFoundHandler())
-	s.Config.ErrorLog = log.New(io.Discard, "", 0)
-	s.TLS = &tls.Config{NextProtos: protocols}
-	s.StartTLS()
-	t.Cleanup(s.Close)
+	s := httptest.NewTLSServer(nil) // for its certificate
+	cfg := &tls.Config{Certificates: s.TLS.Certificates, NextProtos: protocols}
 	roots := x509.NewCertPool()
 	roots.AddCert(s.Certificate())
-	host, port, _ := net.SplitHostPort(s.Listener.Addr().String())
-	n, _ := strconv.Atoi(port)
-	return upstream.Target{TLS: true, Host: host, Port: n}, roots
+	s.Close()
+	ln, err := tls.Listen("tcp", "127.0.0.1:0", cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var running sync.WaitGroup
+	t.Cleanup(func() { _ = ln.Close(); running.Wait() })
+	running.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() {
+				defer c.Close()
+				_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+				_, _ = io.Copy(io.Discard, c)
+			})
+		}
+	})
+	to := ln.Addr().(*net.TCPAddr)
+	return upstream.Target{TLS: true, Host: "127.0.0.1", Port: to.Port}, roots
 }
 
 // proxy runs f for each connection to it and gives its URL.

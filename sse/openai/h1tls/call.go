@@ -278,6 +278,8 @@ func (c *call) deliver(b []byte) {
 // ended tells of an end in order, or gives what broke it off.
 func (c *call) ended(err error) error {
 	switch {
+	case c.t.ctx.Err() != nil: // whatever it says: a server that hears of the close may end its response in order
+		return upstream.ErrClosed
 	case errors.Is(err, io.EOF):
 		c.tell(func() {
 			if to := c.over(); to != nil {
@@ -285,8 +287,6 @@ func (c *call) ended(err error) error {
 			}
 		})
 		return nil
-	case c.t.ctx.Err() != nil:
-		return upstream.ErrClosed
 	}
 	return brokenOr(err, true)
 }
