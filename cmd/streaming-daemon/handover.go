@@ -189,8 +189,10 @@ func (d *daemon) retire(s *upgrade.Successor, stopping bool, signals <-chan os.S
 	d.notifier.Mute()
 	d.draining.Store(true)
 	quiet := d.endListeners((*fdrecv.Listener).LetGo)
-	d.shutdownFront()
-	d.shutdownHTTP()
+	var all sync.WaitGroup
+	all.Go(d.shutdownFront)
+	all.Go(d.shutdownHTTP)
+	all.Wait()
 	_ = s.Release(d.metrics.Carry()) // an error: the successor has ended, which is found below
 	d.server.Drain()
 	endCounting := d.keepCounting(s)
@@ -278,13 +280,18 @@ func (d *daemon) shutdownFront() {
 	_ = d.front.Shutdown(ctx)
 }
 
-// shutdownHTTP ends the metrics and pprof listeners likewise. Twice is safe.
+// shutdownHTTP ends the metrics and pprof listeners likewise, side by side: nobody is to wait for a profile that runs.
+// Twice is safe.
 func (d *daemon) shutdownHTTP() {
 	ctx, cancel := context.WithTimeout(context.Background(), httpShutdown)
 	defer cancel()
+	var all sync.WaitGroup
 	for name, s := range d.http {
-		if err := s.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-			d.log.Warn("HTTP listener", "name", name, "error", err)
-		}
+		all.Go(func() {
+			if err := s.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+				d.log.Warn("HTTP listener", "name", name, "error", err)
+			}
+		})
 	}
+	all.Wait()
 }

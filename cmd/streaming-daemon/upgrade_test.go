@@ -362,3 +362,48 @@ func scrapeOne(url, name string) (float64, error) {
 	}
 	return 0, fmt.Errorf("no %s on the page", name)
 }
+
+// The front and the pprof listener are handed over like the metrics: a page that is asked for all the time is always
+// served, at the same address, and its streams come from whoever serves then.
+func TestUpgradeHandsOverEveryListener(t *testing.T) {
+	t.Parallel()
+	l := startLine(t, setup{args: []string{"-front", "127.0.0.1:0", "-pprof-addr", "127.0.0.1:0", "-demo-messages", "3"}})
+	page := l.awaitLog("front: open this page")["url"].(string)
+	pprof := l.log.findAttribute("pprof")
+	stop, faults := make(chan struct{}), make(chan error, 1)
+	go func() {
+		defer close(faults)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			for _, url := range []string{page, page + "stream?prompt=x"} {
+				response, err := scraper.Get(url)
+				var body []byte
+				if err == nil {
+					body, err = io.ReadAll(response.Body)
+					_ = response.Body.Close()
+				}
+				if err != nil || response.StatusCode != http.StatusOK || url != page && !strings.HasSuffix(string(body), "data: [DONE]\n\n") {
+					faults <- fmt.Errorf("%s: %w, %q", url, err, body)
+					return
+				}
+			}
+		}
+	}()
+	for range 3 {
+		l.mustUpgrade()
+		if goroutines := l.get(pprof + "goroutine?debug=1"); !strings.Contains(goroutines, "goroutine profile") {
+			t.Errorf("pprof: %q", goroutines)
+		}
+	}
+	close(stop)
+	for err := range faults {
+		t.Error(err)
+	}
+	if now := l.awaitLog("front: open this page")["url"]; now != page {
+		t.Errorf("the page is at %v, was at %s", now, page)
+	}
+}

@@ -212,6 +212,22 @@ func TestInheritRefuses(t *testing.T) {
 	}
 }
 
+// A descriptor that some parent left open by mistake goes no further than this process.
+func TestInheritStopsWhatWasLeftOpen(t *testing.T) {
+	fdtest.NoLeaks(t)
+	left, err := unix.FcntlInt(uintptr(aSocket(t)), unix.F_DUPFD, 200) // without close-on-exec
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(left)
+	if _, err := upgrade.Inherit(); err != nil {
+		t.Fatal(err)
+	}
+	if flags, err := unix.FcntlInt(uintptr(left), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+		t.Errorf("flags %#x, %v: a successor of this process would have it too", flags, err)
+	}
+}
+
 // What is in the variable is from a predecessor, or is said to be wrong.
 func TestInheritVariable(t *testing.T) {
 	fdtest.NoLeaks(t)
