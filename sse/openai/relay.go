@@ -148,9 +148,11 @@ func (r *relay) Body(b []byte) {
 			r.refuse()
 		}
 	case phaseEvents:
-		if err := r.parser.Feed(b, r.event); err != nil && r.phase == phaseEvents {
-			r.fail(Protocol, err)
-		}
+		r.out.Together(func() {
+			if err := r.parser.Feed(b, r.event); err != nil && r.phase == phaseEvents {
+				r.fail(Protocol, err)
+			}
+		})
 	}
 }
 

@@ -446,6 +446,25 @@ func TestOneWritePerCallback(t *testing.T) {
 	}
 }
 
+// What is sent within Together leaves in one write, wherever it is called from.
+func TestTogether(t *testing.T) {
+	k := &streamtest.Kernel{}
+	s := &streamtest.Script{
+		OnStart: func(s *streamtest.Script, _ fdrecv.Payload) error {
+			s.Send(one)
+			return s.Out.Loop().Post(func() { // as a backend's own I/O calls it
+				s.Out.Together(func() { s.Send(two); s.Send(one); s.End(nil) })
+			})
+		},
+	}
+	r := rigWith(t, s, func(c *stream.Config) { c.Conn.Kernel = k })
+	c := r.TCP("")
+	c.All()
+	if got, want := k.Writes(c.FD), []string{head + one, two + one + done}; !slices.Equal(got, want) {
+		t.Errorf("writes %q, want %q", got, want)
+	}
+}
+
 // A panic below a Send (our own bug, here a kernel's) costs the stream that it hits, as one in the backend does; what
 // was being sent is lost, the client is told.
 func TestPanicBelowSend(t *testing.T) {

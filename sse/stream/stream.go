@@ -149,6 +149,14 @@ func (s *Stream) send(event []byte, queue func(*conn.Conn, []byte)) bool {
 	return s.conn.Writable() && !s.conn.IsPaused()
 }
 
+// Together runs f, and what f sends leaves in one write: for a backend that is called by its own I/O, not by the
+// stream, and has several events at once. Within the backend's own callbacks that holds anyway.
+func (s *Stream) Together(f func()) {
+	s.begin()
+	defer s.done()
+	f()
+}
+
 // Buffer is an empty scratch buffer of the loop, for encoding what SendCopy is given. It is valid until the next call
 // of a Stream's method on this loop other than SendCopy; KeepBuffer gives it back after it grew.
 func (s *Stream) Buffer() []byte { return s.shard.scratch[:0] }
