@@ -44,6 +44,7 @@ func (c *Config) settle() (faults Faults) {
 		c.Listeners = append(c.Listeners, c.own[i].resolve(c, &faults))
 	}
 	c.checkTogether(&faults)
+	c.checkOpenAI(&faults)
 	return faults
 }
 

@@ -26,6 +26,24 @@ type Config struct {
 	DemoDelay    time.Duration
 	DemoMessages int
 
+	// Of the OpenAI backend. Its key is no setting: package openai reads it, and nothing here may show it.
+	OpenAIBase             string // as given; "": the backend's own
+	OpenAISocket           string
+	OpenAIKeyHeader        string
+	OpenAIProfiles         string // path
+	DefaultModel           string
+	OpenAIRelay            string // simple or raw
+	HeadTimeout            time.Duration
+	OpenAIConnectTimeout   time.Duration
+	OpenAIFirstByteTimeout time.Duration
+	OpenAIIdleTimeout      time.Duration
+	OpenAITotalTimeout     time.Duration // 0: none
+	MaxUpstreamStreams     int           // 0: no limit
+	OpenAIIdleConns        int           // per loop and upstream
+	OpenAIIdleConnTimeout  time.Duration
+	OpenAIH2C              bool
+	OpenAIInsecureTLS      bool
+
 	File                   string // -config
 	Loops                  int
 	ShutdownTimeout        time.Duration
@@ -57,7 +75,7 @@ type Listener struct {
 }
 
 // Backends are the names that -backend and a listener's defaults may have.
-var Backends = []string{"demo"}
+var Backends = []string{"demo", "openai"}
 
 // defaults is the Config of an empty command line, file and environment.
 func defaults() *Config {
@@ -78,6 +96,15 @@ func defaults() *Config {
 		LogLevel:          slog.LevelInfo,
 		LogFormat:         "text",
 		AccessLogFormat:   "json",
-		sources:           map[string]source{},
+
+		OpenAIRelay:            "simple",
+		HeadTimeout:            10 * time.Second,
+		OpenAIConnectTimeout:   5 * time.Second,
+		OpenAIFirstByteTimeout: 2 * time.Minute,
+		OpenAIIdleTimeout:      time.Minute,
+		OpenAIIdleConns:        256,
+		OpenAIIdleConnTimeout:  30 * time.Second,
+
+		sources: map[string]source{},
 	}
 }

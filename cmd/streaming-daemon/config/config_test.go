@@ -64,7 +64,12 @@ var other = map[string][3]string{
 	"demo-messages": {"1", "2", "3"}, "loops": {"1", "2", "3"}, "shutdown-timeout": {"1s", "2s", "3s"},
 	"metrics-addr": {"a:1", "b:2", "c:3"}, "pprof-addr": {"a:4", "b:5", "c:6"}, "log-level": {"debug", "warn", "error"},
 	"log-format": {"json", "json", "json"}, "access-log": {"/j", "/k", "-"}, "access-log-format": {"combined", "combined", "combined"},
-	"front": {"a:7", "b:8", "c:9"},
+	"front": {"a:7", "b:8", "c:9"}, "openai-base": {"http://a/v1", "http://b/v1", "http://c:1/v1"}, "openai-socket": {"/m", "/n", "/o"},
+	"openai-key-header": {"a-key", "b-key", "c-key"}, "openai-profiles": {"/p", "/q", "/r"}, "default-model": {"a", "b", "c"},
+	"openai-relay": {"raw", "raw", "raw"}, "head-timeout": {"1s", "2s", "3s"}, "openai-connect-timeout": {"1s", "2s", "3s"},
+	"openai-first-byte-timeout": {"1s", "2s", "3s"}, "openai-idle-timeout": {"1s", "2s", "3s"}, "openai-total-timeout": {"1s", "2s", "3s"},
+	"max-upstream-streams": {"1", "2", "3"}, "openai-idle-conns": {"1", "2", "3"}, "openai-idle-conn-timeout": {"1s", "2s", "3s"},
+	"openai-h2c": {"true", "true", "true"}, "openai-insecure-tls": {"true", "true", "true"},
 }
 
 func envName(name string) string {
@@ -93,11 +98,11 @@ func TestPriority(t *testing.T) {
 				{nil, nil, "", "default"},
 				{args, nil, values[0], path + ":2"},
 				{args, environ, values[1], "environment " + envName(name)},
-				{append(args, "-"+name, "0", "-"+name, values[2]), environ, values[2], "flag -" + name},
+				{append(args, "-"+name+"=0", "-"+name+"="+values[2]), environ, values[2], "flag -" + name},
 			} {
-				if name == "socket" && step.from == "default" || len(step.args) == 6 && step.args[3] == "0" {
+				if name == "socket" && step.from == "default" || len(step.args) == 4 && step.args[2] == "-"+name+"=0" {
 					// "0" is a first occurrence that the second one replaces: for most settings no value of theirs.
-					step.args = append(slices.Clone(step.args[:min(2, len(step.args))]), step.args[min(4, len(step.args)):]...)
+					step.args = append(slices.Clone(step.args[:min(2, len(step.args))]), step.args[min(3, len(step.args)):]...)
 				}
 				got := printed(t, load(t, step.args, step.environ))[name]
 				if value := strings.Trim(got[0], `"`); step.value != "" && value != step.value {
@@ -159,7 +164,7 @@ func TestRanges(t *testing.T) {
 		{"max-stream-duration", []string{"-1s", "9000h"}, "0 or more, and at most 8784h"},
 		{"max-pending-bytes", []string{"65535", "63KiB", "-1", "1.5MiB", "1MB", "x", "", "1025GiB", "9223372036854775807", "99999999999999999999",
 			"9007199254740993KiB"}, "at least 65536, and at most 1024GiB"},
-		{"backend", []string{"", "nope"}, "demo"},
+		{"backend", []string{"", "nope"}, "demo or openai"},
 		{"demo-delay", []string{"-1s", "25h"}, "0 or more"},
 		{"demo-messages", []string{"-1", "2147483648"}, "0 or more, and at most 2147483647"},
 		{"loops", []string{"-1", "257", "two"}, "0 or more, and at most 256"},
@@ -168,6 +173,18 @@ func TestRanges(t *testing.T) {
 		{"log-format", []string{"", "xml"}, "text or json"},
 		{"access-log-format", []string{"", "common"}, "json or combined"},
 		{"metrics-addr", []string{"a\x00b"}, "without a NUL byte"},
+		{"openai-relay", []string{"", "both"}, "simple or raw"},
+		{"head-timeout", []string{"0", "61m", "10"}, "at least 1ms, and at most 1h"},
+		{"openai-connect-timeout", []string{"0", "11m"}, "at least 1ms, and at most 10m"},
+		{"openai-first-byte-timeout", []string{"0", "25h"}, "at least 1ms, and at most 24h"},
+		{"openai-idle-timeout", []string{"0", "25h"}, "at least 1ms, and at most 24h"},
+		{"openai-total-timeout", []string{"-1s", "9000h"}, "0 or more, and at most 8784h"},
+		{"max-upstream-streams", []string{"-1", "10000001"}, "0 or more, and at most 10000000"},
+		{"openai-idle-conns", []string{"-1", "100001"}, "0 or more, and at most 100000"},
+		{"openai-idle-conn-timeout", []string{"0", "25h"}, "at least 1ms, and at most 24h"},
+		{"openai-h2c", []string{"", "yes", "2"}, "true or false"},
+		{"openai-insecure-tls", []string{"", "no"}, "true or false"},
+		{"openai-key-header", []string{"a b", "Connection", "Ärger"}, "the name of a header field"},
 	} {
 		for _, bad := range tt.bad {
 			check := func(where string, err error, names ...string) {
@@ -190,7 +207,7 @@ func TestRanges(t *testing.T) {
 					t.Errorf("not one clean line: %q", text)
 				}
 			}
-			_, err := config.Load([]string{"-" + tt.name, bad}, nil)
+			_, err := config.Load([]string{"-" + tt.name + "=" + bad}, nil)
 			check("flag", err, "-"+tt.name)
 			_, err = config.Load(nil, []string{envName(tt.name) + "=" + bad})
 			check("environment", err, envName(tt.name))
@@ -208,8 +225,8 @@ func TestRanges(t *testing.T) {
 func TestTextFormsAreStable(t *testing.T) {
 	for name, values := range other {
 		for _, v := range values {
-			first := printed(t, load(t, []string{"-" + name, v}, nil))[name][0]
-			again := printed(t, load(t, []string{"-" + name, strings.Trim(first, `"`)}, nil))[name][0]
+			first := printed(t, load(t, []string{"-" + name + "=" + v}, nil))[name][0]
+			again := printed(t, load(t, []string{"-" + name + "=" + strings.Trim(first, `"`)}, nil))[name][0]
 			if first != again {
 				t.Errorf("%s %s: %s, then %s", name, v, first, again)
 			}

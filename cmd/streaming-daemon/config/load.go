@@ -57,6 +57,7 @@ func LoadFile(path string) (*Config, error) {
 	faults := c.readFile(path)
 	faults = append(faults, c.settle()...)
 	faults = append(faults, c.checkAddresses()...)
+	faults = append(faults, c.checkProfiles()...)
 	return c, faults.orNil()
 }
 
@@ -66,10 +67,15 @@ func (c *Config) parseFlags(args []string) (all []given, err error) {
 	set.SetOutput(io.Discard) // an error is one line, printed by who called
 	set.Usage = func() {}
 	for _, s := range settings {
-		set.Func(s.name, "", func(text string) error {
+		note := func(text string) error {
 			all = append(all, given{s, text, source{"flag -" + s.name, "-" + s.name}})
 			return nil
-		})
+		}
+		if _, alone := s.value(c).(truth); alone {
+			set.BoolFunc(s.name, "", note)
+		} else {
+			set.Func(s.name, "", note)
+		}
 	}
 	set.BoolVar(&c.Version, "version", false, "")
 	switch err := set.Parse(args); {
@@ -90,14 +96,22 @@ func (c *Config) parseFlags(args []string) (all []given, err error) {
 // readEnviron gives what the environment sets. A name that begins as ours do and is none is a warning only: others may
 // have put it there.
 func (c *Config) readEnviron(environ []string) (all []given) {
-	names := map[string]*setting{}
+	names, aliases := map[string]*setting{}, map[string]*setting{}
 	var known []string
 	for _, s := range settings {
 		names[s.env()] = s
 		known = append(known, s.env())
+		if s.alias != "" {
+			aliases[s.alias] = s
+		}
 	}
+	var underAlias []given // under both names: ours is the one that was meant for us
 	for _, entry := range environ {
 		name, text, _ := strings.Cut(entry, "=")
+		if s := aliases[name]; s != nil {
+			underAlias = append(underAlias, given{s, text, source{"environment " + name, name}})
+			continue
+		}
 		if !strings.HasPrefix(name, envPrefix) || strings.HasPrefix(name, upgradePrefix) {
 			continue
 		}
@@ -107,7 +121,7 @@ func (c *Config) readEnviron(environ []string) (all []given) {
 			c.Warnings = append(c.Warnings, fmt.Sprintf("environment: there is no setting %q: did you mean %s?", name, nearest(name, known)))
 		}
 	}
-	return all
+	return append(underAlias, all...)
 }
 
 // nameOf is the setting as its source calls it, for messages.

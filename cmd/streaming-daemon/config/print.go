@@ -23,7 +23,8 @@ func PrintUsage(out io.Writer) {
 			if s.reload {
 				usage += " [reload]"
 			}
-			fmt.Fprintf(out, "  -%s %s\n        %s\n", s.name, s.placeholder, usage)
+			name := strings.TrimRight(s.name+" "+s.placeholder, " ") // a truth has no placeholder
+			fmt.Fprintf(out, "  -%s\n        %s\n", name, usage)
 		}
 		if g.title == "Process" {
 			fmt.Fprint(out, "  -version\n        print the version and exit\n")
@@ -31,7 +32,8 @@ func PrintUsage(out io.Writer) {
 	}
 	fmt.Fprintf(out, `
 A flag wins over the environment (%s for -max-connections, and so on), that over the file of
--config, that over the default. What is marked [reload] in the file is applied by SIGHUP; the rest takes a restart.
+-config, that over the default. The OpenAI backend's key is no setting: it is read from the environment variable
+OPENAI_API_KEY, or from the file that OPENAI_API_KEY_FILE names. What is marked [reload] in the file is applied by SIGHUP; the rest takes a restart.
 `, byName["max-connections"].env())
 }
 

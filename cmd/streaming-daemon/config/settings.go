@@ -11,8 +11,9 @@ type setting struct {
 	name        string
 	placeholder string // what stands for the value in -h
 	usage       string
-	reload      bool // a SIGHUP applies a change; otherwise it takes a restart
-	notInFile   bool // it says where the file is
+	reload      bool   // a SIGHUP applies a change; otherwise it takes a restart
+	notInFile   bool   // it says where the file is
+	alias       string // another name in the environment, which the users of such daemons know; env wins over it
 	value       func(c *Config) value
 }
 
@@ -62,12 +63,49 @@ var groups = []group{
 			value: func(c *Config) value { return size{&c.MaxPendingBytes, 1 << 16, 1 << 40} }},
 	}},
 	{"Backend", []setting{
-		{name: "backend", placeholder: strings.Join(Backends, "|"), usage: "what makes the events",
+		{name: "backend", placeholder: strings.Join(Backends, "|"), usage: "what makes the events, unless a payload's `backend` names another that is configured",
 			value: func(c *Config) value { return choice{&c.Backend, Backends} }},
 		{name: "demo-delay", placeholder: "duration", usage: "demo: time between events; 0: as fast as the client reads",
 			value: func(c *Config) value { return duration{&c.DemoDelay, 0, day} }},
 		{name: "demo-messages", placeholder: "N", usage: "demo: send N equal events in place of the prompt; 0: off",
 			value: func(c *Config) value { return count{&c.DemoMessages, 0, math.MaxInt32} }},
+	}},
+	{"OpenAI backend", []setting{
+		{name: "openai-base", placeholder: "URL", alias: "OPENAI_API_BASE",
+			usage: "the API, up to and with /v1; OPENAI_API_BASE sets it too; empty: https://api.openai.com/v1",
+			value: func(c *Config) value { return text{&c.OpenAIBase} }},
+		{name: "openai-socket", placeholder: "path", alias: "OPENAI_API_SOCKET",
+			usage: "Unix socket of a local proxy, in place of the base's host; OPENAI_API_SOCKET sets it too",
+			value: func(c *Config) value { return text{&c.OpenAISocket} }},
+		{name: "openai-key-header", placeholder: "name", usage: "header field that carries the bare key, such as api-key; empty: Authorization, as Bearer",
+			value: func(c *Config) value { return text{&c.OpenAIKeyHeader} }},
+		{name: "openai-profiles", placeholder: "file", usage: "JSON with upstreams and settings that a payload's `profile` may name; headers to add are set there",
+			value: func(c *Config) value { return text{&c.OpenAIProfiles} }},
+		{name: "default-model", placeholder: "name", usage: "model of payloads that name none",
+			value: func(c *Config) value { return text{&c.DefaultModel} }},
+		{name: "openai-relay", placeholder: "simple|raw", usage: "what clients read: the text as `content` events, or the API's own events",
+			value: func(c *Config) value { return choice{&c.OpenAIRelay, []string{"simple", "raw"}} }},
+		{name: "head-timeout", placeholder: "duration", usage: "a client gets its response head by then, so that it sees heartbeats while a model thinks",
+			value: func(c *Config) value { return duration{&c.HeadTimeout, time.Millisecond, time.Hour} }},
+		{name: "openai-connect-timeout", placeholder: "duration", usage: "for name, connection and TLS together",
+			value: func(c *Config) value { return duration{&c.OpenAIConnectTimeout, time.Millisecond, 10 * time.Minute} }},
+		{name: "openai-first-byte-timeout", placeholder: "duration", usage: "from the request to the first byte of the answer's body",
+			value: func(c *Config) value { return duration{&c.OpenAIFirstByteTimeout, time.Millisecond, day} }},
+		{name: "openai-idle-timeout", placeholder: "duration", usage: "a completion that has begun and brings nothing for so long is ended",
+			value: func(c *Config) value { return duration{&c.OpenAIIdleTimeout, time.Millisecond, day} }},
+		{name: "openai-total-timeout", placeholder: "duration", usage: "end of every completion; 0: none",
+			value: func(c *Config) value { return duration{&c.OpenAITotalTimeout, 0, 366 * day} }},
+		{name: "max-upstream-streams", placeholder: "N", usage: "completions at a time; clients beyond get a 503; 0: no limit",
+			value: func(c *Config) value { return count{&c.MaxUpstreamStreams, 0, 10_000_000} }},
+		{name: "openai-idle-conns", placeholder: "N",
+			usage: "http: connections kept for the next completion, per loop and upstream (fewer where the limit on open files is low); 0: none",
+			value: func(c *Config) value { return count{&c.OpenAIIdleConns, 0, 100_000} }},
+		{name: "openai-idle-conn-timeout", placeholder: "duration", usage: "how long; shorter than the upstream's own",
+			value: func(c *Config) value { return duration{&c.OpenAIIdleConnTimeout, time.Millisecond, day} }},
+		{name: "openai-h2c", usage: "http: speak HTTP/2 from the first byte (prior knowledge)",
+			value: func(c *Config) value { return truth{&c.OpenAIH2C} }},
+		{name: "openai-insecure-tls", usage: "for tests only: the upstream's certificate is NOT verified",
+			value: func(c *Config) value { return truth{&c.OpenAIInsecureTLS} }},
 	}},
 	{"Process", []setting{
 		{name: "config", placeholder: "file", notInFile: true,

@@ -45,6 +45,19 @@ func (v choice) parse(s string) error {
 	return nil
 }
 
+// truth is a flag that may stand alone: -name, or -name=false.
+type truth struct{ at *bool }
+
+func (v truth) String() string { return strconv.FormatBool(*v.at) }
+func (v truth) parse(s string) error {
+	on, err := strconv.ParseBool(s)
+	if err != nil {
+		return errors.New("true or false")
+	}
+	*v.at = on
+	return nil
+}
+
 type count struct {
 	at       *int
 	min, max int
