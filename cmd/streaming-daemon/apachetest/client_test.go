@@ -2,6 +2,7 @@ package apachetest_test
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -97,4 +98,21 @@ func parse(t testing.TB, body []byte) (all []event) {
 // complete reports whether the stream ended as it should: n events, then [DONE].
 func (a answer) complete(n int) bool {
 	return a.status == http.StatusOK && len(a.events) == n+1 && a.events[n].data == "[DONE]"
+}
+
+// textOf joins the contents of a stream's events, and holds it to its end.
+func textOf(t testing.TB, events []event) string {
+	t.Helper()
+	if len(events) == 0 || events[len(events)-1].data != "[DONE]" {
+		t.Fatalf("no whole stream: %q", events)
+	}
+	var text strings.Builder
+	for _, e := range events[:len(events)-1] {
+		var content struct{ Content string }
+		if err := json.Unmarshal([]byte(e.data), &content); err != nil {
+			t.Fatal(err)
+		}
+		text.WriteString(content.Content)
+	}
+	return text.String()
 }

@@ -185,6 +185,33 @@ func TestFDPassAsksPHP(t *testing.T) {
 	})
 }
 
+// The listener of fdpass.yaml gives the payload that mod_proxy_fdpass cannot.
+func TestFDPassDefaults(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(apachetest.Deploy(t), "apache", "fdpass.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := daemontest.Dir(t)
+	socket, file := filepath.Join(dir, "listed"), filepath.Join(dir, "fdpass.yaml")
+	here := strings.NewReplacer("/run/streaming-daemon/fdpass.sock", socket, "mode: 0660", "mode: 0666")
+	if err := os.WriteFile(file, []byte(here.Replace(string(text))), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d := daemontest.Start(t, "-config", file)
+	withDefaults := apachetest.Start(t, apachetest.Config{MPM: apachetest.Prefork, Site: "fdpass.conf", Socket: socket})
+	without := apachetest.Start(t, apachetest.Config{MPM: apachetest.Prefork, Site: "fdpass.conf", Socket: d.FDPass})
+	for want, a := range map[string]*apachetest.Apache{
+		"Hello! You said: This stream came through mod_proxy_fdpass.": withDefaults,
+		"Hello! You sent no prompt.":                                  without,
+	} {
+		user := newBrowser(t, a, a.SignIn("42"))
+		if got := textOf(t, user.get(t, "/stream").events); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 // Goal: the connections that cannot be handed over as they are, with TLS or HTTP/2 inside, are refused. Method: a real
 // client of each kind, with a ticket.
 func TestFDPassRefusesTLSAndHTTP2(t *testing.T) {

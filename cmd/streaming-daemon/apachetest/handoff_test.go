@@ -139,16 +139,7 @@ func stream(t testing.TB, d *daemontest.Daemon, payload, id, prompt string) {
 	if err != nil || status != http.StatusOK || !bytes.Contains(all[:headLen], []byte("X-Request-Id: "+id+"\r\n")) {
 		t.Fatalf("%d, %v: %q", status, err, all)
 	}
-	events := parse(t, all[headLen:])
-	text := ""
-	for _, e := range events[:len(events)-1] {
-		var content struct{ Content string }
-		if err := json.Unmarshal([]byte(e.data), &content); err != nil {
-			t.Fatal(err)
-		}
-		text += content.Content
-	}
-	if !strings.HasSuffix(text, prompt) || events[len(events)-1].data != "[DONE]" {
-		t.Errorf("%q became %q", prompt, events)
+	if text := textOf(t, parse(t, all[headLen:])); !strings.HasSuffix(text, prompt) {
+		t.Errorf("%q became %q", prompt, text)
 	}
 }
