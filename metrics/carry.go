@@ -8,6 +8,7 @@ import "slices"
 type Carried struct {
 	Snapshot
 	Handoff, Stream, FirstByte Buckets
+	Backend, BackendFirstByte  Buckets
 }
 
 // SetCarried says what predecessors have counted up to now, and replaces what
@@ -19,7 +20,8 @@ func (m *Metrics) SetCarried(c Carried) { m.carried.Store(&c) }
 // scrape shows, and what a successor is told. It calls the read function. Any
 // goroutine.
 func (m *Metrics) Carry() Carried {
-	c := Carried{Snapshot: m.read(), Handoff: m.handoff.read(), Stream: m.stream.read(), FirstByte: m.firstByte.read()}
+	c := Carried{Snapshot: m.read(), Handoff: m.handoff.read(), Stream: m.stream.read(), FirstByte: m.firstByte.read(),
+		Backend: m.backend.read(), BackendFirstByte: m.backendFirstByte.read()}
 	if before := m.carried.Load(); before != nil {
 		c.add(before)
 	}
@@ -30,6 +32,7 @@ func (m *Metrics) Carry() Carried {
 // counters. What it held at the end it holds no more.
 func (c Carried) Ended() Carried {
 	c.ActiveConnections, c.ActiveStreams, c.PausedStreams, c.PendingBytes = 0, 0, 0, 0
+	c.Backends = endedBackends(c.Backends)
 	return c
 }
 
@@ -56,6 +59,9 @@ func (c *Carried) add(before *Carried) {
 	c.Handoff.add(before.Handoff)
 	c.Stream.add(before.Stream)
 	c.FirstByte.add(before.FirstByte)
+	c.addBackends(before.Backends)
+	c.Backend.add(before.Backend)
+	c.BackendFirstByte.add(before.BackendFirstByte)
 }
 
 // add adds the counts of a histogram with the same bounds. Other bounds, of

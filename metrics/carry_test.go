@@ -3,6 +3,8 @@ package metrics_test
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,6 +41,8 @@ func TestCarryAddsUp(t *testing.T) {
 		m.ObserveHandoff(time.Millisecond)
 		m.ObserveStream(3 * time.Second)
 		m.ObserveFirstByte(time.Hour) // above every bound
+		m.ObserveBackend(3 * time.Second)
+		m.ObserveBackendFirstByte(time.Second)
 	}
 	one, sum := reflect.ValueOf(busy()), reflect.ValueOf(m.Carry().Snapshot)
 	for i := range one.NumField() {
@@ -57,13 +61,15 @@ func TestCarryAddsUp(t *testing.T) {
 		t.Errorf("PeakStreams is %d, which is not the %d streams that were open at a time", peak, 3*busy().ActiveStreams)
 	}
 	_, families := scrape(t, m)
-	for _, name := range []string{"daemon_handoff_duration_seconds", "daemon_stream_duration_seconds", "daemon_time_to_first_byte_seconds"} {
+	for _, name := range []string{"daemon_handoff_duration_seconds", "daemon_stream_duration_seconds", "daemon_time_to_first_byte_seconds",
+		"daemon_backend_duration_seconds", "daemon_backend_ttfb_seconds"} {
 		if families[name] == nil {
 			t.Errorf("no %s on the page", name)
 		}
 	}
 	c := m.Carry()
-	for name, b := range map[string]metrics.Buckets{"handoff": c.Handoff, "stream": c.Stream, "first byte": c.FirstByte} {
+	for name, b := range map[string]metrics.Buckets{"handoff": c.Handoff, "stream": c.Stream, "first byte": c.FirstByte, "backend": c.Backend,
+		"backend's first byte": c.BackendFirstByte} {
 		var n uint64
 		for _, count := range b.Counts {
 			n += count
@@ -89,6 +95,17 @@ func triple(t *testing.T, v any) any {
 			v[i] *= 3
 		}
 		return v
+	case []metrics.Backend:
+		all := slices.Clone(v)
+		for i, b := range all {
+			b.Requests, b.Tokens, b.Streams, b.Open, b.Idle = 3*b.Requests, 3*b.Tokens, 3*b.Streams, 3*b.Open, 3*b.Idle
+			b.Errors = slices.Clone(b.Errors)
+			for j := range b.Errors {
+				b.Errors[j].Count *= 3
+			}
+			all[i] = b
+		}
+		return all
 	case metrics.Buckets:
 		counts := make([]uint64, len(v.Counts))
 		for i, n := range v.Counts {
@@ -109,8 +126,44 @@ func TestCarriedEnded(t *testing.T) {
 	if c.ActiveConnections != 0 || c.ActiveStreams != 0 || c.PausedStreams != 0 || c.PendingBytes != 0 {
 		t.Errorf("it still holds %+v", c.Snapshot)
 	}
+	if b := c.Backends[0]; b.Streams != 0 || b.Open != 0 || b.Idle != 0 || b.Requests != 701 || b.Tokens != 702 || b.Errors[0].Count != 706 {
+		t.Errorf("its backend: %+v", b)
+	}
 	if c.BytesSent != busy().BytesSent || c.Connections != busy().Connections {
 		t.Errorf("its counters are lost: %+v", c.Snapshot)
+	}
+}
+
+// A predecessor may have had a backend, or a reason, that is not known here: what it counted is not lost, and what
+// either process was given is left as it was.
+func TestCarriedOtherBackends(t *testing.T) {
+	own := busy()
+	m := metrics.New(metrics.Build{}, fixed(own))
+	before := []metrics.Backend{
+		{Name: "other", Requests: 5, Errors: []metrics.BackendErrors{{Reason: "x", Count: 1}}},
+		{Name: "openai", Requests: 10, Errors: []metrics.BackendErrors{{Reason: "limit", Count: 20}, {Reason: "new", Count: 30}}},
+	}
+	m.SetCarried(metrics.Carried{Snapshot: metrics.Snapshot{Backends: before}})
+	page, _ := scrape(t, m)
+	for _, want := range []string{
+		`daemon_backend_requests_total{backend="other"} 5`, `daemon_backend_requests_total{backend="openai"} 711`,
+		`daemon_backend_errors_total{backend="openai",reason="cut"} 706`, `daemon_backend_errors_total{backend="openai",reason="limit"} 727`,
+		`daemon_backend_errors_total{backend="openai",reason="new"} 30`, `daemon_backend_errors_total{backend="other",reason="x"} 1`,
+	} {
+		if !strings.Contains(string(page), want+"\n") {
+			t.Errorf("no line %s", want)
+		}
+	}
+	if !reflect.DeepEqual(own.Backends, busy().Backends) {
+		t.Errorf("the snapshot was written to: %+v", own.Backends)
+	}
+}
+
+// Without a backend that calls an upstream the page has nothing of it.
+func TestNoBackends(t *testing.T) {
+	page, _ := scrape(t, metrics.New(metrics.Build{}, fixed(metrics.Snapshot{})))
+	if strings.Contains(string(page), "backend_") || strings.Contains(string(page), "upstream") {
+		t.Errorf("%s", page)
 	}
 }
 

@@ -13,6 +13,7 @@ func (m *Metrics) writeDaemon(p *page) {
 	s := all.Snapshot
 	m.writeHandoffs(p, &all)
 	m.writeStreams(p, &all)
+	m.writeBackends(p, &all)
 
 	p.family("daemon_loop_streams", gauge, "Streams on each event loop now.")
 	for i, n := range s.LoopStreams {

@@ -27,6 +27,9 @@ type Metrics struct {
 	stream    *durations
 	firstByte *durations
 
+	backend          *durations // over all backends
+	backendFirstByte *durations
+
 	carried atomic.Pointer[Carried] // what predecessors have counted; nil: there was none
 
 	set *vm.Set // the writers of the page, in order
@@ -58,6 +61,10 @@ func New(build Build, read func() Snapshot) *Metrics {
 			"Time from a handoff to the close of its client socket.", streamBounds),
 		firstByte: newDurations("daemon_time_to_first_byte_seconds",
 			"Time from a handoff to the first byte written to its client.", firstByteBounds),
+		backend: newDurations("daemon_backend_duration_seconds",
+			"Time from asking the upstream to the end of the completion.", streamBounds),
+		backendFirstByte: newDurations("daemon_backend_ttfb_seconds",
+			"Time from asking the upstream to the first byte of its answer's body.", firstByteBounds),
 		set: vm.NewSet(),
 	}
 	for _, write := range []func(*page){m.writeDaemon, writeRuntime, m.writeProcess} {
@@ -82,6 +89,14 @@ func (m *Metrics) ObserveStream(d time.Duration) { m.stream.observe(d) }
 // ObserveFirstByte counts one stream whose first byte was written d after its
 // handoff. Cost as ObserveHandoff.
 func (m *Metrics) ObserveFirstByte(d time.Duration) { m.firstByte.observe(d) }
+
+// ObserveBackend counts one completion that ended d after the upstream was
+// asked. Cost as ObserveHandoff.
+func (m *Metrics) ObserveBackend(d time.Duration) { m.backend.observe(d) }
+
+// ObserveBackendFirstByte counts one completion whose first byte came d after
+// the upstream was asked. Cost as ObserveHandoff.
+func (m *Metrics) ObserveBackendFirstByte(d time.Duration) { m.backendFirstByte.observe(d) }
 
 // WritePrometheus writes the whole page to w, in a few writes. A write error
 // is w's to keep: the page is made anew at each call. A panic of the read

@@ -48,6 +48,8 @@ func busy() metrics.Snapshot {
 			Counts:       []uint64{5, 0, 2, 3},
 			SumSeconds:   1.25,
 		},
+		Backends: []metrics.Backend{{Name: "openai", Requests: 701, Tokens: 702, Streams: 703, Open: 704, Idle: 705,
+			Errors: []metrics.BackendErrors{{Reason: "cut", Count: 706}, {Reason: "limit", Count: 707}}}},
 		Draining: true, MaxConnections: 601,
 	}
 }
@@ -58,6 +60,11 @@ func TestNamesTypesAndLabels(t *testing.T) {
 	want := strings.Fields(`
 daemon_active_connections:gauge
 daemon_active_streams:gauge
+daemon_backend_duration_seconds:histogram:le
+daemon_backend_errors_total:counter:backend,reason
+daemon_backend_requests_total:counter:backend
+daemon_backend_tokens_total:counter:backend
+daemon_backend_ttfb_seconds:histogram:le
 daemon_build_info:gauge:goversion,revision,version
 daemon_bytes_sent_total:counter
 daemon_connections_rejected_total:counter
@@ -77,6 +84,8 @@ daemon_pending_bytes:gauge
 daemon_stream_duration_seconds:histogram:le
 daemon_stream_errors_total:counter:reason
 daemon_time_to_first_byte_seconds:histogram:le
+daemon_upstream_connections:gauge:state
+daemon_upstream_streams:gauge
 go_gc_cpu_seconds_total:counter
 go_gc_duration_seconds:summary:quantile
 go_gc_gogc_percent:gauge
@@ -154,6 +163,9 @@ func TestValues(t *testing.T) {
 		`daemon_loop_lag_seconds_bucket{le="0.01"} 7`,
 		`daemon_loop_lag_seconds_bucket{le="+Inf"} 10`,
 		"daemon_loop_lag_seconds_sum 1.25", "daemon_loop_lag_seconds_count 10",
+		`daemon_backend_requests_total{backend="openai"} 701`, `daemon_backend_tokens_total{backend="openai"} 702`,
+		"daemon_upstream_streams 703", `daemon_upstream_connections{state="open"} 704`, `daemon_upstream_connections{state="idle"} 705`,
+		`daemon_backend_errors_total{backend="openai",reason="cut"} 706`, `daemon_backend_errors_total{backend="openai",reason="limit"} 707`,
 		"daemon_draining 1", "daemon_max_connections 601",
 		`daemon_build_info{version="1.2\"3\\",goversion="` + runtime.Version() + `",revision="ab\ncd` + "\uFFFD" + `"} 1`,
 	}

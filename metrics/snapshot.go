@@ -31,8 +31,29 @@ type Snapshot struct {
 	LoopStreams []int64 // streams on each loop, by loop number
 	LoopLag     Buckets // how late timers and posted functions ran
 
+	Backends []Backend // those that call an upstream and are configured
+
 	Draining       bool  // no new handoffs, streams are ending
 	MaxConnections int64 // client sockets held at most: -max-connections, or what the open files limit can carry
+}
+
+// Backend is what one kind of backend counts that calls an upstream. Each has
+// a place in the Snapshot from the start, or never.
+type Backend struct {
+	Name     string // the label
+	Requests uint64 // asked of it, those that it refused included
+	Errors   []BackendErrors
+	Tokens   uint64 // pieces of text relayed
+	Streams  int64  // requests under way now
+	Open     int64  // connections to upstreams now
+	Idle     int64  // of these, without a request
+}
+
+// BackendErrors is how many requests ended for one reason. The reasons are the
+// backend's own closed set, of which each is listed always.
+type BackendErrors struct {
+	Reason string
+	Count  uint64
 }
 
 // Buckets is a histogram that was counted elsewhere.
