@@ -211,6 +211,27 @@ func TestSuccessorDies(t *testing.T) {
 	l.awaitEnd()
 }
 
+// An old process that is killed outright holds nothing any more, and what it has counted up to then stays on the page.
+func TestPredecessorDies(t *testing.T) {
+	t.Parallel()
+	l := startLine(t, setup{args: endless})
+	client := readLater(l.hold(fdrecv.KindSeqpacket, ""))
+	l.mustUpgrade()
+	l.awaitMetric("daemon_active_streams", 1)
+	l.signal(syscall.SIGKILL)
+	if code := l.wait(); code != -1 {
+		t.Errorf("exit code %d", code)
+	}
+	if r := <-client; strings.Contains(string(r.bytes), "[DONE]") {
+		t.Errorf("the stream of a process that was killed: %q", r.bytes)
+	}
+	l.awaitMetric("daemon_active_streams", 0)
+	if n := l.metric("daemon_handoffs_total"); n != 1 {
+		t.Errorf("%v handoffs", n)
+	}
+	l.awaitLog("the predecessor has ended")
+}
+
 // An upgrade is a way to another configuration: a path that is off afterwards is served to its last handoff and
 // removed, a new one is opened.
 func TestUpgradeToOtherSockets(t *testing.T) {
