@@ -130,7 +130,7 @@ func TestPageOfTheFront(t *testing.T) {
 // picture takes the README's.
 func (p page) picture() {
 	p.t.Helper()
-	p.Size(1280, 1600) // higher than the page: no scroll bar
+	p.Size(1280, 1500) // a little higher than the page: no scroll bar
 	p.startBoth("Tell me how a socket travels from a web server to an event loop, one word at a time.")
 	p.await(eventSource, 13)
 	p.await(viaFetch, 13)
