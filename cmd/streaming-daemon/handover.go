@@ -20,6 +20,7 @@ import (
 
 const (
 	upgradeTimeout = 10 * time.Second // for a successor to get ready
+	releaseTimeout = 5 * time.Second  // for a predecessor to end its HTTP listeners: see httpShutdown
 	countInterval  = time.Second      // how old the counts that a successor has of us are at most
 )
 
@@ -156,6 +157,11 @@ func (d *daemon) tookOver() {
 		d.metrics.SetCarried(c)
 	})
 	go func() {
+		<-p.Released()
+		for _, ln := range d.gone {
+			d.log.Info("no longer configured: the socket is closed", "socket", ln.path, "kind", ln.Kind().String())
+			ln.Drain(func() {})
+		}
 		<-p.Gone()
 		d.metrics.SetCarried(last.Ended())
 		d.log.Info("upgrade: the predecessor has ended")
@@ -172,6 +178,21 @@ func (d *daemon) predecessorGone() bool {
 		return true
 	default:
 		return false
+	}
+}
+
+// awaitRelease waits until a predecessor has let go of its sockets, which takes it a moment: a drain shuts them down, and
+// the other one would take that for a fault.
+func (d *daemon) awaitRelease() {
+	p := d.inherited.predecessor
+	if p == nil {
+		return
+	}
+	timeout := time.NewTimer(releaseTimeout)
+	defer timeout.Stop()
+	select {
+	case <-p.Released():
+	case <-timeout.C:
 	}
 }
 

@@ -68,6 +68,7 @@ func (d *daemon) drain(sig os.Signal, signals <-chan os.Signal) int {
 	d.stopPredecessor()
 	d.shutdownFront()
 	d.server.Drain()
+	d.awaitRelease()
 	return d.finish(d.endListeners((*fdrecv.Listener).Drain), signals)
 }
 
