@@ -73,6 +73,7 @@ func (d *daemon) snapshot() metrics.Snapshot {
 		Evicted:           c.Evicted,
 		LoopStreams:       c.PerLoop,
 		LoopLag:           lagBuckets(d.pool.Loops()),
+		Backends:          d.backends.snapshot(),
 		Draining:          d.draining.Load(),
 		MaxConnections:    d.maxConnections.Load(),
 	}

@@ -24,7 +24,6 @@ import (
 	"streaming-daemon-go/fdrecv"
 	"streaming-daemon-go/loop"
 	"streaming-daemon-go/metrics"
-	"streaming-daemon-go/sse/demo"
 	"streaming-daemon-go/sse/stream"
 )
 
@@ -50,6 +49,7 @@ type daemon struct {
 	maxConnections atomic.Int64
 
 	pool      *loop.Pool
+	backends  backends
 	server    *stream.Server
 	inherited *inheritance
 	listeners []handoffListener
@@ -101,13 +101,26 @@ func start(cfg *config.Config, logging *logging, log *slog.Logger) (d *daemon, e
 	if d.inherited, err = inherit(); err != nil {
 		return nil, err
 	}
-	if d.fds, err = shareDescriptors(loops, len(cfg.Listeners)+len(d.inherited.activated)); err != nil {
+	completions, err := openaiOptions(cfg, os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	if d.fds, err = shareDescriptors(loops, len(cfg.Listeners)+len(d.inherited.activated), needOf(completions)); err != nil {
 		return nil, err
 	}
 	if d.pool, err = loop.NewPool(loops); err != nil {
 		return nil, fmt.Errorf("-loops %d: %w", loops, err)
 	}
 	d.metrics = metrics.New(build(), d.snapshot)
+	if completions != nil {
+		d.observeCompletions(completions)
+		if completions.IdleConns = d.fds.idleConns; completions.IdleConns == 0 {
+			completions.IdleConns = -1 // none; 0 would be the default
+		}
+	}
+	if d.backends, err = newBackends(cfg, d.pool, completions); err != nil {
+		return nil, err
+	}
 	d.server = stream.NewServer(d.pool, d.streamConfig())
 	d.health = health.New(d.pool.Loops())
 	if d.notifier, err = systemd.NewNotifier(systemd.Config{Status: d.status, Hung: d.health.Hung, Log: log}); err != nil {
@@ -145,7 +158,7 @@ func (d *daemon) streamConfig() stream.Config {
 	streams := d.fds.streams(d.cfg.MaxConnections, d.log)
 	d.maxConnections.Store(int64(streams))
 	return stream.Config{
-		NewBackend:        d.backend(d.cfg.Backend),
+		NewBackend:        d.backends.origins[d.cfg.Backend].NewBackend,
 		Conn:              conn.Config{WriteTimeout: d.cfg.WriteTimeout},
 		MaxConnections:    streams,
 		RejectReserve:     d.fds.rejectReserve,
@@ -159,15 +172,6 @@ func (d *daemon) streamConfig() stream.Config {
 		Ended:             d.streamEnded,
 		OpenFailed:        func(error) { d.counters.streamErrors[metrics.ReasonNetwork].Add(1) },
 	}
-}
-
-// backend gives the maker of a backend by its name, one of config.Backends.
-func (d *daemon) backend(name string) stream.Maker {
-	switch name {
-	case "demo":
-		return demo.Maker(demo.Options{Delay: d.cfg.DemoDelay, Messages: d.cfg.DemoMessages})
-	}
-	panic("no backend " + name)
 }
 
 // streamEnded is called on a loop.
@@ -271,8 +275,10 @@ func (d *daemon) serveHandoffs() error {
 	l := d.pool.Loops()[0]
 	buffer := new(fdrecv.Buffer)
 	for _, ln := range slices.Concat(d.listeners, d.gone) {
-		from := &origin{payload: ln.from.Payload, Origin: stream.Origin{Backend: cmp.Or(ln.from.Backend, d.cfg.Backend)}}
-		from.NewBackend = d.backend(from.Backend)
+		from := &origin{payload: ln.from.Payload, byDefault: d.backends.origins[cmp.Or(ln.from.Backend, d.cfg.Backend)]}
+		if _, refusal := d.backends.choose(&from.payload, from.byDefault); refusal != nil {
+			return fmt.Errorf("%s: the default payload: %s", ln.from.Name, refusal.Message)
+		}
 		err := ln.Serve(l, fdrecv.Config{
 			Timeout:    d.cfg.HandoffTimeout,
 			PendingMax: d.fds.pendingMax,
@@ -286,32 +292,36 @@ func (d *daemon) serveHandoffs() error {
 			return err
 		}
 	}
-	for _, ln := range d.gone {
-		d.log.Info("no longer configured: the socket is closed", "socket", ln.path, "kind", ln.Kind().String())
-		ln.Drain(func() {})
-	}
 	return nil
 }
 
 // origin is what the configuration says of the handoffs of one socket.
 type origin struct {
-	stream.Origin
-	payload fdrecv.Payload // of those that bring none
+	byDefault *stream.Origin // of those whose payload chooses no backend
+	payload   fdrecv.Payload // of those that bring none
 }
 
 // handoff counts the outcome of a handoff and passes it on. It is called on the receiving loop.
 func (d *daemon) handoff(l *loop.Loop, h fdrecv.Handoff, from *origin) {
+	to := from.byDefault
 	if h.Err == nil {
 		if h.Payload.Raw() == nil {
 			h.Payload = from.payload
 		}
+		if chosen, refusal := d.backends.choose(&h.Payload, to); refusal != nil {
+			h.Err = refusal
+		} else {
+			to = chosen
+		}
+	}
+	if h.Err == nil {
 		d.counters.handoffs.Add(1)
 		d.metrics.ObserveHandoff(l.Clock() - h.AcceptedAt)
 	} else {
 		d.counters.handoffErrors[handoffReason(h.Err)].Add(1)
 		d.log.Debug("handoff failed", "kind", h.Kind.String(), "client", h.ClientAddr, "error", h.Err)
 	}
-	d.server.HandoffFrom(l.Index(), h, &from.Origin)
+	d.server.HandoffFrom(l.Index(), h, to)
 }
 
 // startFront starts the stand-in for Apache. It hands over through a socket like any sender. It comes before the
@@ -359,6 +369,7 @@ func (d *daemon) close() {
 	for _, ln := range slices.Concat(d.listeners, d.gone) {
 		ln.Close()
 	}
+	d.backends.close() // while the loops turn: they close the connections
 	if d.pool != nil {
 		d.pool.Close()
 	}

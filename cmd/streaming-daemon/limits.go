@@ -11,7 +11,9 @@ import (
 
 // descriptors says how the limit on open files is shared out.
 type descriptors struct {
-	room          int // streams that the limit can carry
+	room          int // clients, and connections to upstreams, that the limit can carry
+	upstreams     int // connections with a completion at most; never more than streams
+	idleConns     int // to upstreams, kept by one loop and upstream
 	total         int // the limit
 	rejectReserve int // clients being refused
 	pendingMax    int // incomplete handoffs, per listener
@@ -29,15 +31,22 @@ const rejectReserveMin = 2 * fdrecv.AcceptBudget
 
 // streams is how many are possible of those asked for. Fewer is one warning.
 func (d *descriptors) streams(asked int, log *slog.Logger) int {
-	if asked > d.room {
+	possible := d.streamsPossible()
+	if asked > possible {
 		log.Warn("the limit on open files cannot carry -max-connections: fewer streams are possible (raise LimitNOFILE= in the unit, or ulimit -Hn)",
-			"max_connections", asked, "possible", d.room, "limit_open_files", d.total)
+			"max_connections", asked, "possible", possible, "limit_open_files", d.total)
 	}
-	return min(asked, d.room)
+	return min(asked, possible)
 }
 
+// streamsPossible is the most streams s for which s + min(s, d.upstreams) descriptors are within the room.
+func (d *descriptors) streamsPossible() int { return max(d.room/2, d.room-d.upstreams) }
+
+// idleShare of the limit on open files is what idle connections to upstreams may take: streams are worth more.
+const idleShare = 160
+
 // shareDescriptors raises the limit on open files to the hard limit and shares it out.
-func shareDescriptors(loops, listeners int) (descriptors, error) {
+func shareDescriptors(loops, listeners int, need upstreamNeed) (descriptors, error) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return descriptors{}, fmt.Errorf("getrlimit of open files: %w", err)
@@ -51,10 +60,16 @@ func shareDescriptors(loops, listeners int) (descriptors, error) {
 		total:         total,
 		rejectReserve: min(max(total/32, rejectReserveMin), 1024),
 		pendingMax:    min(max(total/128, 8), 512),
+		upstreams:     need.conns,
+	}
+	idle := 0
+	if pools := loops * need.pools; pools > 0 {
+		d.idleConns = min(need.idleConns, total/idleShare/pools)
+		idle = d.idleConns * pools
 	}
 	pending := 2 * d.pendingMax * listeners // the handoff socket, and the client that came over it
-	d.room = total - descriptorsOther(loops, listeners) - d.rejectReserve - pending
-	if d.room < 1 {
+	d.room = total - descriptorsOther(loops, listeners) - d.rejectReserve - pending - idle
+	if d.streamsPossible() < 1 {
 		return d, fmt.Errorf("the limit on open files is %d, too low for any stream: raise it (LimitNOFILE= in the unit, ulimit -Hn)", total)
 	}
 	return d, nil
