@@ -51,6 +51,7 @@ func (c *Carried) add(before *Carried) {
 	c.BytesSent += before.BytesSent
 	c.EventsSent += before.EventsSent
 	c.Evicted += before.Evicted
+	c.AccessLogDropped += before.AccessLogDropped
 	for i := range NumReasons {
 		c.HandoffErrors[i] += before.HandoffErrors[i]
 		c.StreamErrors[i] += before.StreamErrors[i]

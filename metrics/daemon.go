@@ -51,6 +51,7 @@ func (m *Metrics) writeStreams(p *page, s *Carried) {
 	one(p, "daemon_events_sent_total", counter, "Events written to clients.", s.EventsSent)
 	one(p, "daemon_bytes_sent_total", counter, "Bytes written to clients, response heads included.", s.BytesSent)
 	one(p, "daemon_evicted_total", counter, "Clients closed as the slowest when pending bytes of all passed their cap.", s.Evicted)
+	one(p, "daemon_access_log_dropped_total", counter, "Lines of the access log that were lost.", s.AccessLogDropped)
 	p.reasons("daemon_stream_errors_total", "Streams that ended early, by reason.", &s.StreamErrors)
 	p.buckets(m.stream.name, m.stream.help, s.Stream)
 	p.buckets(m.firstByte.name, m.firstByte.help, s.FirstByte)

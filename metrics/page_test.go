@@ -40,9 +40,10 @@ func busy() metrics.Snapshot {
 	return metrics.Snapshot{
 		ActiveConnections: 101, ActiveStreams: 102, PeakStreams: 103, PausedStreams: 104, PendingBytes: 105,
 		Connections: 201, Rejected: 202, Handoffs: 203, BytesSent: 1<<53 + 1, EventsSent: 205, Evicted: 206,
-		HandoffErrors: [metrics.NumReasons]uint64{301, 302, 303, 304, 305},
-		StreamErrors:  [metrics.NumReasons]uint64{401, 402, 403, 404, 405},
-		LoopStreams:   []int64{501, 502},
+		AccessLogDropped: 207,
+		HandoffErrors:    [metrics.NumReasons]uint64{301, 302, 303, 304, 305},
+		StreamErrors:     [metrics.NumReasons]uint64{401, 402, 403, 404, 405},
+		LoopStreams:      []int64{501, 502},
 		LoopLag: metrics.Buckets{
 			UpperSeconds: []float64{0.0001, 0.001, 0.01},
 			Counts:       []uint64{5, 0, 2, 3},
@@ -58,6 +59,7 @@ func busy() metrics.Snapshot {
 // family that is renamed, added, dropped or relabelled shows as a difference.
 func TestNamesTypesAndLabels(t *testing.T) {
 	want := strings.Fields(`
+daemon_access_log_dropped_total:counter
 daemon_active_connections:gauge
 daemon_active_streams:gauge
 daemon_backend_duration_seconds:histogram:le
@@ -146,7 +148,7 @@ func TestValues(t *testing.T) {
 		"daemon_active_connections 101", "daemon_active_streams 102", "daemon_peak_streams 103",
 		"daemon_paused_streams 104", "daemon_pending_bytes 105",
 		"daemon_connections_total 201", "daemon_connections_rejected_total 202", "daemon_handoffs_total 203",
-		"daemon_bytes_sent_total 9007199254740993", "daemon_events_sent_total 205", "daemon_evicted_total 206",
+		"daemon_bytes_sent_total 9007199254740993", "daemon_events_sent_total 205", "daemon_evicted_total 206", "daemon_access_log_dropped_total 207",
 		`daemon_handoff_errors_total{reason="timeout"} 301`,
 		`daemon_handoff_errors_total{reason="canceled"} 302`,
 		`daemon_handoff_errors_total{reason="network"} 303`,

@@ -25,6 +25,8 @@ type Snapshot struct {
 	EventsSent  uint64 // events written to clients
 	Evicted     uint64 // clients closed because pending bytes of all together passed the cap
 
+	AccessLogDropped uint64 // lines of the access log that were lost
+
 	HandoffErrors [NumReasons]uint64
 	StreamErrors  [NumReasons]uint64
 

@@ -19,6 +19,8 @@ type counters struct {
 	handoffs      atomic.Uint64
 	handoffErrors [metrics.NumReasons]atomic.Uint64
 	streamErrors  [metrics.NumReasons]atomic.Uint64
+
+	accessLogDropped atomic.Uint64 // lines
 }
 
 // handoffReason is the reason label of a handoff that failed.
@@ -74,6 +76,7 @@ func (d *daemon) snapshot() metrics.Snapshot {
 		LoopStreams:       c.PerLoop,
 		LoopLag:           lagBuckets(d.pool.Loops()),
 		Backends:          d.backends.snapshot(),
+		AccessLogDropped:  d.counters.accessLogDropped.Load(),
 		Draining:          d.draining.Load(),
 		MaxConnections:    d.maxConnections.Load(),
 	}

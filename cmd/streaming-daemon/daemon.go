@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"streaming-daemon-go/cmd/streaming-daemon/accesslog"
 	"streaming-daemon-go/cmd/streaming-daemon/config"
 	"streaming-daemon-go/cmd/streaming-daemon/front"
 	"streaming-daemon-go/cmd/streaming-daemon/health"
@@ -47,6 +49,8 @@ type daemon struct {
 	fds            descriptors // immutable
 	loops          int         // immutable; -loops, or what was chosen
 	maxConnections atomic.Int64
+	reread         func() (*config.Config, error) // reads the settings again; set before serve
+	access         atomic.Pointer[accesslog.Log]  // nil: off; changed by the goroutine in serve
 
 	pool      *loop.Pool
 	backends  backends
@@ -61,7 +65,12 @@ type daemon struct {
 	notifier  *systemd.Notifier
 	program   upgrade.Program // what a successor is started from
 	counters  counters
-	draining  atomic.Bool
+	frontAddr string // -front, as configured
+
+	deniedNext time.Duration // owned by the receiving loop: no line about a denied peer before this time on its clock
+	deniedMore int           // likewise: denied since the last line
+
+	draining atomic.Bool
 }
 
 // httpServer is an HTTP listener with its configured address.
@@ -105,6 +114,11 @@ func start(cfg *config.Config, logging *logging, log *slog.Logger) (d *daemon, e
 	if err != nil {
 		return nil, err
 	}
+	accessLog, err := openAccessLog(d, cfg.AccessLog, cfg.AccessLogFormat)
+	if err != nil {
+		return nil, fmt.Errorf("-access-log: %w", err)
+	}
+	d.access.Store(accessLog)
 	if d.fds, err = shareDescriptors(loops, len(cfg.Listeners)+len(d.inherited.activated), needOf(completions)); err != nil {
 		return nil, err
 	}
@@ -167,9 +181,11 @@ func (d *daemon) streamConfig() stream.Config {
 		MaxPendingBytes:   d.cfg.MaxPendingBytes,
 		HeartbeatInterval: d.cfg.HeartbeatInterval,
 		MaxStreamDuration: d.cfg.MaxStreamDuration,
+		KeepAccess:        d.cfg.AccessLog != "",
 		Log:               d.log,
 		FirstByte:         d.metrics.ObserveFirstByte,
 		Ended:             d.streamEnded,
+		Rejected:          func(e stream.End) { d.logAccess(e, endRejected) },
 		OpenFailed:        func(error) { d.counters.streamErrors[metrics.ReasonNetwork].Add(1) },
 	}
 }
@@ -180,6 +196,7 @@ func (d *daemon) streamEnded(e stream.End) {
 	if e.Cause != nil {
 		d.counters.streamErrors[streamReason(e.Cause)].Add(1)
 	}
+	d.logAccess(e, endWord(e.Cause))
 	if d.log.Enabled(context.Background(), slog.LevelDebug) { // the arguments allocate even for a line that is not written
 		d.log.Debug("stream ended", "duration", e.Duration, "events", e.Events, "bytes", e.Bytes, "cause", e.Cause)
 	}
@@ -321,7 +338,22 @@ func (d *daemon) handoff(l *loop.Loop, h fdrecv.Handoff, from *origin) {
 		d.counters.handoffErrors[handoffReason(h.Err)].Add(1)
 		d.log.Debug("handoff failed", "kind", h.Kind.String(), "client", h.ClientAddr, "error", h.Err)
 	}
+	if errors.Is(h.Err, fdrecv.ErrDenied) {
+		d.logDenied(l.Clock(), h)
+	}
 	d.server.HandoffFrom(l.Index(), h, to)
+}
+
+// logDenied is called on the receiving loop. Somebody who may write to the socket and is not allowed to is worth a line,
+// and no more than one a second.
+func (d *daemon) logDenied(now time.Duration, h fdrecv.Handoff) {
+	if now < d.deniedNext {
+		d.deniedMore++
+		return
+	}
+	d.log.Warn("a peer that is not in allow-uids or allow-gids tried to hand over", "kind", h.Kind.String(), "error", h.Err,
+		"more_since_last_line", d.deniedMore)
+	d.deniedNext, d.deniedMore = now+time.Second, 0
 }
 
 // startFront starts the stand-in for Apache. It hands over through a socket like any sender. It comes before the
@@ -331,6 +363,7 @@ func (d *daemon) startFront() error {
 	if d.cfg.Front == "" {
 		return nil
 	}
+	d.frontAddr = d.cfg.Front
 	to := d.frontSocket()
 	cfg := front.Config{
 		Addr: d.cfg.Front,
@@ -376,5 +409,8 @@ func (d *daemon) close() {
 	d.shutdownHTTP()
 	if d.notifier != nil {
 		d.notifier.Close()
+	}
+	if log := d.access.Load(); log != nil {
+		log.Close()
 	}
 }

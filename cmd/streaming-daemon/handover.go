@@ -98,7 +98,7 @@ func (d *daemon) httpSockets() map[string]httpSocket {
 		all[name] = httpSocket{s.configured, s.Server}
 	}
 	if d.front != nil {
-		all[nameFront] = httpSocket{d.cfg.Front, d.front}
+		all[nameFront] = httpSocket{d.frontAddr, d.front}
 	}
 	return all
 }

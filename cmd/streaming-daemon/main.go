@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"streaming-daemon-go/cmd/streaming-daemon/config"
 )
 
 // Exit codes.
@@ -45,13 +47,14 @@ func run(args []string, stdout, stderr *os.File) int {
 	// Go's default for a broken stdout or stderr is to die of SIGPIPE: a restart of journald must not end the streams.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
 
 	d, err := start(cfg, logging, log)
 	if err != nil {
 		log.Error("cannot start: " + err.Error())
 		return exitFailed
 	}
+	d.reread = func() (*config.Config, error) { return config.Load(args, os.Environ()) }
 	return d.serve(signals)
 }
 

@@ -27,6 +27,9 @@ func (d *daemon) serve(signals <-chan os.Signal) int {
 			switch {
 			case sig == syscall.SIGHUP:
 				d.logActive()
+				d.reload()
+			case sig == syscall.SIGUSR1:
+				d.reopenAccessLog()
 			case sig == syscall.SIGUSR2 && upgrading != nil:
 				d.log.Warn("upgrade: one is under way already")
 			case sig == syscall.SIGUSR2:
@@ -132,8 +135,10 @@ func (d *daemon) await(holds func() bool, timeout time.Duration, signals <-chan 
 			return told
 		case sig := <-signals:
 			switch sig {
-			case syscall.SIGHUP:
+			case syscall.SIGHUP: // it ends: other settings would change nothing any more
 				d.logActive()
+			case syscall.SIGUSR1:
+				d.reopenAccessLog()
 			case syscall.SIGUSR2: // there is nobody to succeed
 			default:
 				return interrupted
