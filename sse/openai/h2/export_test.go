@@ -42,3 +42,15 @@ func DecodeHead(fragments [][]byte, end bool) (h upstream.Head, ok bool, err err
 	}
 	return upstream.Head{Status: b.status, ContentType: b.contentType, RetryAfter: b.retryAfter}, true, b.head()
 }
+
+// Forget takes a call from its connection, as when the server refuses it; Again goes on from there.
+func (t *Transport) Forget(c upstream.Call) {
+	cl := c.(*call)
+	t.mu.Lock()
+	cn := cl.conn
+	t.mu.Unlock()
+	cn.with(func() { cn.forget(cl) })
+}
+
+// Again sends a forgotten call again, if anybody wants it.
+func (t *Transport) Again(c upstream.Call) bool { return t.again(c.(*call)) }

@@ -167,3 +167,37 @@ func TestStale(t *testing.T) {
 		}
 	})
 }
+
+// TestCancelBetween: a call that is cancelled at the very moment at which its connection gives it up is not sent again.
+func TestCancelBetween(t *testing.T) {
+	for name, cancelled := range map[string]bool{"cancelled": true, "wanted": false} {
+		t.Run(name, func(t *testing.T) {
+			fdtest.NoLeaks(t)
+			s := startScript(t, func(p *peer) {
+				p.greet()
+				p.request()
+				p.serveAll()
+			})
+			r := newRig(t, 1, s.config())
+			c := r.start("")
+			fdtest.Eventually(t, "the request", func() bool { return s.requests.Load() == 1 })
+			r.tr.Forget(c.call)
+			if cancelled {
+				r.on(0, c.call.Cancel)
+			}
+			if !r.tr.Again(c.call) {
+				t.Error("the transport is closed")
+			}
+			mustComplete(t, r.start("last").wait(), "hellolast")
+			want := int64(2)
+			if !cancelled {
+				mustComplete(t, c.wait(), "hello")
+				want = 3
+			}
+			if n := s.requests.Load(); n != want {
+				t.Errorf("%d requests", n)
+			}
+			r.settled(1)
+		})
+	}
+}
