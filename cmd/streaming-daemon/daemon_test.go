@@ -42,6 +42,7 @@ type daemon struct {
 type setup struct {
 	dir    string   // where the sockets are; "": a new one
 	args   []string // behind those of the zero setup, so that they win
+	env    []string // beside the test's own environment
 	wrap   []string // a command in front of the daemon's
 	stderr *os.File // in place of the log that is read; the caller closes it
 
@@ -65,6 +66,7 @@ func launch(t testing.TB, s setup) *daemon {
 	d := &daemon{t: t, dir: s.dir, exited: make(chan struct{})}
 	argv := slices.Concat(s.wrap, []string{binary}, defaultArgs(s.dir), s.args)
 	d.cmd = exec.Command(argv[0], argv[1:]...)
+	d.cmd.Env = append(os.Environ(), s.env...)
 	d.cmd.Stderr, d.cmd.ExtraFiles = s.stderr, s.extraFiles
 	if s.stderr == nil {
 		d.cmd.Stderr = nil
