@@ -4,6 +4,7 @@
 //	go run ./bench -daemon bin/streaming-daemon -scenario paced -streams 5000 -report paced.html
 //	go run ./bench -pid 4711 -socket /run/streaming-daemon.sock -socket-type stream -scenario churn
 //	go run ./bench compare -out bench/results
+//	go run ./bench relay -json bench/results/relay.json
 //
 //	       +----------- bench ------------+        +- target ----------------+
 //	       | load: clients, handoffs ...  |------->| daemon, bench/floor or  |
@@ -11,6 +12,8 @@
 //	       | report: table, JSON, HTML    |        +-------------------------+
 //	       | compare: A B C A B C ...     |             ^
 //	       +------------------------------+---/proc-----'
+//
+// relay has the targets relay completions from bench/mockllm, a third process; package relay has more.
 //
 // The scenarios are described in package scenario, the promises about the clients in package load. What a run needs:
 //

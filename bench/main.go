@@ -17,8 +17,13 @@ func main() {
 	defer stop()
 	raiseFDLimit()
 	command, args := runOne, os.Args[1:]
-	if len(args) > 0 && args[0] == "compare" {
-		command, args = runCompare, args[1:]
+	if len(args) > 0 {
+		switch args[0] {
+		case "compare":
+			command, args = runCompare, args[1:]
+		case "relay":
+			command, args = runRelay, args[1:]
+		}
 	}
 	switch err := command(ctx, args); {
 	case errors.Is(err, flag.ErrHelp):

@@ -26,6 +26,7 @@ type oneFlags struct {
 
 const oneUsage = `usage: bench [flags] [-- extra flags of the daemon]
        bench compare [flags]
+       bench relay [flags]
 
 Plays one scenario (hold, churn, paced, slow, leave, storm) against the daemon, and prints what it measured.
 The target: -daemon starts one, -pid attaches to one, -target floor or goroutines builds and starts that.

@@ -17,6 +17,10 @@ type options struct {
 	socket, seqpacket string
 	delay             time.Duration // between events; 0: as fast as the client reads
 	messages          int           // equal events per stream; 0: the prompt, word by word
+
+	backend, base, model string
+	insecure             bool // the upstream's certificate is not verified
+	idle                 time.Duration
 }
 
 func main() {
@@ -35,7 +39,12 @@ func parseFlags() options {
 	flag.StringVar(&opts.seqpacket, "seqpacket-socket", "", "path of the SOCK_SEQPACKET handoff socket; empty: none")
 	flag.DurationVar(&opts.delay, "demo-delay", 50*time.Millisecond, "time between two events")
 	flag.IntVar(&opts.messages, "demo-messages", 0, "equal events per stream; 0: the prompt, word by word")
-	for _, name := range []string{"metrics-addr", "max-connections", "backend", "loops", "log-level"} {
+	flag.StringVar(&opts.backend, "backend", "demo", "demo or openai")
+	flag.StringVar(&opts.base, "openai-base", "", "openai: the upstream's URL, up to and with /v1")
+	flag.BoolVar(&opts.insecure, "openai-insecure-tls", false, "openai: do not verify the upstream's certificate")
+	flag.DurationVar(&opts.idle, "openai-idle-conn-timeout", 30*time.Second, "openai: how long an idle connection is kept")
+	flag.StringVar(&opts.model, "default-model", "m", "openai: the model")
+	for _, name := range []string{"metrics-addr", "max-connections", "loops", "log-level"} {
 		flag.String(name, "", "accepted and not used")
 	}
 	flag.Parse()
@@ -44,6 +53,14 @@ func parseFlags() options {
 
 // run serves until ctx ends. Streams that are open then are cut: this program is measured, not operated.
 func run(ctx context.Context, opts options) error {
+	play := func(client net.Conn, p payload) { stream(client, p, opts) }
+	switch opts.backend {
+	case "demo":
+	case "openai":
+		play = newRelayer(opts).relay
+	default:
+		return fmt.Errorf("-backend %s: demo or openai", opts.backend)
+	}
 	var serving sync.WaitGroup
 	for network, path := range map[string]string{"unix": opts.socket, "unixpacket": opts.seqpacket} {
 		if path == "" {
@@ -57,14 +74,14 @@ func run(ctx context.Context, opts options) error {
 			return err
 		}
 		context.AfterFunc(ctx, func() { _ = l.Close() }) // it unlinks the path, too
-		serving.Go(func() { serve(l, opts) })
+		serving.Go(func() { serve(l, play) })
 	}
 	serving.Wait()
 	return nil
 }
 
 // serve accepts until the listener is closed.
-func serve(l *net.UnixListener, opts options) {
+func serve(l *net.UnixListener, play func(net.Conn, payload)) {
 	for {
 		conn, err := l.AcceptUnix()
 		if err != nil {
@@ -76,7 +93,7 @@ func serve(l *net.UnixListener, opts options) {
 				return
 			}
 			defer func() { _ = client.Close() }()
-			stream(client, payload, opts)
+			play(client, payload)
 		}()
 	}
 }

@@ -19,7 +19,8 @@ const (
 
 // payload is what travels beside the descriptor.
 type payload struct {
-	Prompt string `json:"prompt"`
+	Prompt string                     `json:"prompt"`
+	Extra  map[string]json.RawMessage `json:"extra"` // merged into the upstream's request
 }
 
 // buffers holds receive buffers: one per handoff under way, not one per client.

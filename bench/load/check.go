@@ -14,6 +14,7 @@ import (
 type Expect struct {
 	Messages int  // equal events before [DONE], each wire.EventData; ignored with Prompt
 	Prompt   bool // the words of the stream's own prompt instead, after a greeting that is the same for all
+	Relayed  bool // an event named finish_reason stands before [DONE]
 }
 
 // rules are an Expect with what all streams of one worker share. Not safe for concurrent use.
@@ -37,6 +38,7 @@ type check struct {
 	parser sse.Parser
 	head   []byte // the start of a head that came in pieces
 	inBody bool   // the head is behind us
+	finish bool   // an event named finish_reason is behind us
 	done   bool   // [DONE] is behind us
 	ragged bool   // the last byte read is not the end of a block: the stream must not end here
 	lastLF bool   // the last byte read is LF
@@ -94,9 +96,14 @@ func (r *rules) event(ev sse.Event) {
 	c := r.current
 	f := FaultNone
 	switch {
+	case r.expect.Relayed && string(ev.Name) == "finish_reason":
+		if c.finish || c.done {
+			f = FaultOrder
+		}
+		c.finish = true
 	case len(ev.Name) > 0:
 		f = FaultErrorEvent
-	case c.done:
+	case c.done, c.finish && string(ev.Data) != wire.DoneData:
 		f = FaultOrder
 	case string(ev.Data) == wire.DoneData:
 		c.done = true
@@ -140,7 +147,7 @@ func (r *rules) end(c *check, prompt string) Fault {
 		return FaultHead
 	case c.ragged:
 		return FaultTorn
-	case !c.done:
+	case !c.done, r.expect.Relayed && !c.finish:
 		return FaultShort
 	case r.expect.Prompt:
 		return r.endPrompt(c, prompt)

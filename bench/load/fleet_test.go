@@ -79,11 +79,14 @@ func TestFaultsAreFound(t *testing.T) {
 		words[3], words[4] = words[4], words[3]
 		return words
 	}
+	const finish = "event: finish_reason\ndata: {\"finish_reason\":\"stop\"}\n\n"
+	relayed := strings.Replace(whole, wire.Done, finish+wire.Done, 1)
 	tests := []struct {
-		name   string
-		play   script
-		prompt bool
-		want   load.Fault
+		name    string
+		play    script
+		prompt  bool
+		relayed bool
+		want    load.Fault
 	}{
 		{name: "whole", play: send(whole)},
 		{name: "whole, in single bytes", play: func(client net.Conn, _ string) {
@@ -107,6 +110,12 @@ func TestFaultsAreFound(t *testing.T) {
 		{name: "torn in its last byte", play: send(whole[:len(whole)-1]), want: load.FaultTorn},
 		{name: "no [DONE]", play: send(strings.TrimSuffix(whole, wire.Done)), want: load.FaultShort},
 		{name: "one event less", play: send(strings.Replace(whole, wire.Event, "", 1)), want: load.FaultShort},
+		{name: "relayed", play: send(relayed), relayed: true},
+		{name: "relayed, nobody asked for it", play: send(relayed), want: load.FaultErrorEvent},
+		{name: "relayed without a finish_reason", play: send(whole), relayed: true, want: load.FaultShort},
+		{name: "relayed with two", play: send(strings.Replace(relayed, finish, finish+finish, 1)), relayed: true, want: load.FaultOrder},
+		{name: "relayed, text behind it", play: send(strings.Replace(whole, wire.Event, wire.Event+finish, 1)), relayed: true, want: load.FaultOrder},
+		{name: "relayed with an error", play: send(wire.Head + wire.Event + "event: error\ndata: {}\n\n"), relayed: true, want: load.FaultErrorEvent},
 		{name: "words swapped", play: sendPrompt(swap), prompt: true, want: load.FaultOrder},
 		{name: "word missing", play: sendPrompt(func(w []string) []string { return append(w[:3], w[4:]...) }), prompt: true, want: load.FaultShort},
 		{name: "word of another stream", play: sendPrompt(func(w []string) []string { w[2] = "intruder-from-elsewhere"; return w }), prompt: true, want: load.FaultCorrupt},
@@ -118,7 +127,7 @@ func TestFaultsAreFound(t *testing.T) {
 				for _, socketType := range []load.SocketType{load.Stream, load.Seqpacket} {
 					counts := play(t, load.Config{
 						SocketPath: fakeDaemon(t, socketType, tt.play), SocketType: socketType, Client: client,
-						Expect: load.Expect{Messages: messages, Prompt: tt.prompt},
+						Expect: load.Expect{Messages: messages, Prompt: tt.prompt, Relayed: tt.relayed},
 					}, 3, nil)
 					if want := tt.want; counts.Faults[want] != 3 && want != load.FaultNone || counts.FaultsAll() != counts.Faults[want] {
 						t.Errorf("%v over %v: want 3 × %v, got %s", client, socketType, want, describe(counts))

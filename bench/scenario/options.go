@@ -29,6 +29,7 @@ type Options struct {
 	LeaveShare   float64         `json:"leave_share"` // 0 to 1
 	Workers      int             `json:"workers"`     // loops of the harness
 	Seed         uint64          `json:"seed"`
+	Relayed      bool            `json:"relayed,omitempty"` // the target relays a completion: see load.Expect
 }
 
 // Names lists the scenarios.
@@ -139,7 +140,7 @@ func (o Options) fleet(p *target.Process) load.Config {
 	if o.SocketType == load.Stream {
 		path = p.Stream
 	}
-	expect := load.Expect{Messages: o.Messages, Prompt: o.Prompt}
+	expect := load.Expect{Messages: o.Messages, Prompt: o.Prompt, Relayed: o.Relayed}
 	if o.endless() {
 		expect.Messages = math.MaxInt // any [DONE] is too early
 	}

@@ -51,6 +51,11 @@ func BuildDaemon(dir string) (Spec, error) {
 	return buildGo(dir, "daemon", "streaming-daemon-go/cmd/streaming-daemon")
 }
 
+// BuildMock compiles the upstream of a relay into dir. It is no target: it takes no handoffs.
+func BuildMock(dir string) (Spec, error) {
+	return buildGo(dir, "mockllm", "streaming-daemon-go/bench/mockllm")
+}
+
 func buildGo(dir, name, pkg string) (Spec, error) {
 	spec := Spec{Name: name, Path: filepath.Join(dir, name)}
 	return spec, build(exec.Command("go", "build", "-o", spec.Path, pkg))
