@@ -188,6 +188,7 @@ func TestUpgradeLosesNothing(t *testing.T) {
 	inodes := l.inodes()
 	unlinks := watchUnlinks(t, l.dir)
 	l.mustUpgrade() // the first process has what this test's parents left open; its successor must not
+	l.awaitLog("the predecessor has ended") // until then there is a descriptor for it
 	before := l.settledFDs()
 	stop := make(chan struct{})
 	scrapes := l.scrapes(stop)
