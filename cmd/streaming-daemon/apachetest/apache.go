@@ -3,8 +3,9 @@ package apachetest
 import (
 	_ "embed"
 	"fmt"
-	"io/fs"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/user"
@@ -133,8 +134,10 @@ func prepare(t testing.TB) string {
 			}
 		}
 	}
-	if err := os.WriteFile(filepath.Join(root, "htdocs", "alive.txt"), []byte("alive"), 0o644); err != nil {
-		t.Fatal(err)
+	for name, text := range map[string]string{"alive.txt": "alive", "root.txt": root} {
+		if err := os.WriteFile(filepath.Join(root, "htdocs", name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	sources, err := filepath.Glob(filepath.Join(Deploy(t), "php", "*.php"))
 	if err != nil || len(sources) == 0 {
@@ -200,20 +203,28 @@ func startFPM(t testing.TB, root string) {
 			says, _ := os.ReadFile(filepath.Join(root, "fpm.output"))
 			t.Fatalf("php-fpm does not start:\n%s", says)
 		}
-		info, err := os.Stat(filepath.Join(root, "fpm.sock"))
-		return err == nil && info.Mode()&fs.ModeSocket != 0
-	})
-}
-
-// awaitAnswer waits until Apache answers a request; false: it has ended.
-func (a *Apache) awaitAnswer(p *process) bool {
-	a.t.Helper()
-	await(a.t, "Apache to listen", func() bool {
-		c, err := net.Dial("tcp", a.Addr)
+		// The file alone says little: it is there before anybody listens.
+		c, err := net.Dial("unix", filepath.Join(root, "fpm.sock"))
 		if err == nil {
 			_ = c.Close()
 		}
-		return err == nil || p.over()
+		return err == nil
+	})
+}
+
+// awaitAnswer waits until Apache answers a request; false: it has ended. Whether it is this Apache that answers shows
+// in a file of its own: where somebody else has the port, a mere connection would be to him.
+func (a *Apache) awaitAnswer(p *process) bool {
+	a.t.Helper()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	await(a.t, "Apache to answer", func() bool {
+		response, err := client.Get("http://" + a.Addr + "/root.txt")
+		if err != nil {
+			return p.over()
+		}
+		defer response.Body.Close()
+		root, _ := io.ReadAll(response.Body)
+		return string(root) == a.Root || p.over()
 	})
 	return !p.over()
 }
