@@ -268,7 +268,7 @@ func TestBackendByPayload(t *testing.T) {
 	}
 }
 
-// A drain lets completions finish, and the daemon's end leaves no connection to the upstream behind.
+// A drain lets completions finish.
 func TestDrainLetsCompletionsFinish(t *testing.T) {
 	t.Parallel()
 	api := newUpstream(t, mock.Plain)
@@ -314,7 +314,6 @@ func TestDrainLetsCompletionsFinish(t *testing.T) {
 	if s := api.Stats(); s.Finished != 8 || s.Cancelled != 0 {
 		t.Errorf("the upstream: %+v", s)
 	}
-	eventually(t, "the upstream's connections to end", func() bool { return api.Stats().Connections == 0 })
 }
 
 // Goal: under a limit on open files, what the daemon says that it can carry it does carry, with a connection to the
