@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"net/http"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,9 +37,10 @@ func endWord(cause error) string {
 		return "drain"
 	case errors.Is(cause, conn.ErrPanic), errors.Is(cause, stream.ErrPanic):
 		return "panic"
-	case errors.As(cause, &refusal), errors.Is(cause, fdrecv.ErrMalformed):
-		return "refused"
-	case errors.Is(cause, stream.ErrBackend):
+	case errors.As(cause, &refusal) && refusal.Status < 500 && refusal.Status != http.StatusTooManyRequests,
+		errors.Is(cause, fdrecv.ErrMalformed):
+		return "refused" // the request was not right; with another status it is the backend that could not
+	case refusal != nil, errors.Is(cause, stream.ErrBackend):
 		return "backend_failed"
 	case errors.As(cause, &errno):
 		return "network"
