@@ -10,8 +10,18 @@ FRONT   ?= 127.0.0.1:8080
 METRICS ?= 127.0.0.1:9090
 FUZZTIME ?= 30s
 PKG     ?= ./...
+DIST    ?= dist
+ARCH    ?= $(shell $(GO) env GOARCH)
+NFPM    := $(GO) tool -modfile=deploy/deb/nfpm.mod nfpm
+RELEASE_ARCHS := amd64 arm64
+# Debian wants a digit first; a checkout without a tag is before any release. SOURCE_DATE_EPOCH: the same commit gives
+# the same package.
+DEB_VERSION    ?= $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | sed 's/^v//; s/-/+/; s/-/./g' | grep . || echo "0.0.0~git$$(git log -1 --format=%cd.%h --date=format:%Y%m%d%H%M 2>/dev/null)")
+DEB_MAINTAINER ?= streaming-daemon maintainers <root@localhost>
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
+export SOURCE_DATE_EPOCH
 
-.PHONY: help run build test test-race test-plain lint fuzz bench bench-compare clean need-go
+.PHONY: help run build test test-race test-plain lint fuzz bench bench-compare man deb release clean need-go
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -57,6 +67,32 @@ bench: build ## load the daemon: make bench ARGS='-scenario churn -streams 5000'
 
 bench-compare: build ## side by side with the bare epoll loop and the goroutine design; writes bench/RESULTS.md
 	$(GO) run ./bench compare $(ARGS)
+
+man: need-go ## the manual page, dist/build/streaming-daemon.8.gz: its options are those of -h
+	@mkdir -p $(DIST)/build
+	$(GO) run -buildvcs=false ./cmd/streaming-daemon -h 2>/dev/null | awk -f deploy/man/options.awk >$(DIST)/build/options
+	@test -s $(DIST)/build/options
+	sed -e '/^@OPTIONS@$$/{r $(DIST)/build/options' -e 'd}' -e 's|@VERSION@|$(VERSION)|' \
+	  -e "s|@DATE@|$$(date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%d)|" \
+	  deploy/man/streaming-daemon.8.in | gzip -9n >$(DIST)/build/streaming-daemon.8.gz
+
+deb: man ## a Debian package in dist/: make deb ARCH=arm64
+	CGO_ENABLED=0 GOOS=linux GOARCH=$(ARCH) $(GO) build -trimpath -buildvcs=auto -ldflags '$(LDFLAGS)' \
+	  -o $(DIST)/build/$(ARCH)/streaming-daemon ./cmd/streaming-daemon
+	DIST='$(DIST)' DEB_ARCH=$(ARCH) DEB_VERSION='$(DEB_VERSION)' DEB_MAINTAINER='$(DEB_MAINTAINER)' \
+	  $(NFPM) package --config deploy/deb/nfpm.yaml --packager deb --target $(DIST)/
+
+# From a checkout, so that -version can tell the commit; go fails otherwise.
+release: need-go ## binaries and Debian packages for amd64 and arm64 in dist/, with SHA256SUMS
+	rm -rf $(DIST)
+	@for arch in $(RELEASE_ARCHS); do \
+	  echo "build $$arch"; \
+	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -buildvcs=true -ldflags '$(LDFLAGS)' \
+	    -o $(DIST)/streaming-daemon-linux-$$arch ./cmd/streaming-daemon && \
+	  $(MAKE) --no-print-directory deb ARCH=$$arch || exit 1; \
+	done
+	rm -rf $(DIST)/build
+	cd $(DIST) && sha256sum * >SHA256SUMS
 
 clean: ## what was built
 	rm -rf bin dist

@@ -1,0 +1,5 @@
+//go:build !race
+
+package packagetest_test
+
+const raceEnabled = false
