@@ -247,7 +247,7 @@ func (d *daemon) routes() http.Handler {
 	mux.Handle("/", d.metrics.Handler())
 	mux.Handle("GET /healthz", d.health.Alive())
 	mux.Handle("GET /readyz", d.health.Ready(d.notReady))
-	mux.Handle("GET /streams", inspect.Handler(d.server))
+	mux.Handle("/streams", inspect.Handler(d.server))
 	return mux
 }
 

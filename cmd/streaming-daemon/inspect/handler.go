@@ -33,12 +33,18 @@ type Server interface {
 //	state    only those that are held, open, paused or flushing
 //	user     only those of this user id; request likewise. No stream has one while the daemon writes no access log
 //
-// The answer is one JSON object, see reply. 400 names a parameter that is wrong, 503 says that others are asking.
+// The answer is one JSON object, see reply. 400 names a parameter that is wrong, 503 says that others are
+// asking; what is neither GET nor HEAD gets a 405.
 func Handler(s Server) http.Handler { return handler(s, Patience) }
 
 func handler(s Server, patience time.Duration) http.Handler {
 	turn := make(chan struct{}, 1)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, "GET and HEAD only", http.StatusMethodNotAllowed)
+			return
+		}
 		q, err := parse(r.URL.RawQuery)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)

@@ -126,6 +126,11 @@ func TestHandler(t *testing.T) {
 	if status, text, a := get(t, h, "limit=0"); status != http.StatusOK || a.ActiveStreams != 3 || len(a.Streams) != 0 {
 		t.Errorf("limit=0: %d %s", status, text)
 	}
+	w := httptest.NewRecorder()
+	if h.ServeHTTP(w, httptest.NewRequest(http.MethodDelete, "/streams", nil)); w.Code != http.StatusMethodNotAllowed ||
+		w.Header().Get("Allow") != "GET, HEAD" {
+		t.Errorf("DELETE: %d %v", w.Code, w.Header())
+	}
 	for query, want := range map[string]string{
 		"limit=1001": "0 to 1000", "limit=-1": "0 to 1000", "limit=all": "0 to 1000", "order=size": "pending, age",
 		"state=closed": "held, open", "sort=age": `no parameter "sort"`, "limit=%zz": "malformed",
