@@ -30,9 +30,6 @@ func TestPlay(t *testing.T) {
 				Daemon: daemon, Goroutines: goroutines, Mock: mock, Streams: map[relay.Transport]int{transport: streams},
 				Rounds: 1, Duration: time.Second, Delay: 100 * time.Millisecond, Rate: 2000, Goroutined: true, CancelTries: true,
 			}, func(scenario.Progress) {}, func(relay.Run) {})
-			if err != nil && strings.Contains(err.Error(), "not supported by this build") {
-				t.Skip("the daemon has no transport for it yet")
-			}
 			if err != nil {
 				t.Fatal(err)
 			}
