@@ -83,11 +83,11 @@ func completion(t testing.TB, a answer) string {
 
 // Goal: the daemon relays completions, tells the truth about them in its metrics, answers 502 when the upstream is
 // gone, and shows its key to nobody but the upstream. Method: the whole of it against an API that takes requests with
-// the key only, over TCP and over a Unix socket, each set by the names that users of such daemons know; then every
+// the key only, over TCP, over a Unix socket and over TLS, each set by the names that users of such daemons know; then every
 // place that shows something is searched for the key.
 func TestOpenAI(t *testing.T) {
 	t.Parallel()
-	for _, scheme := range []string{mock.Plain, mock.Unix} {
+	for _, scheme := range []string{mock.Plain, mock.Unix, mock.Secure} {
 		t.Run(scheme, func(t *testing.T) {
 			t.Parallel()
 			api := newUpstream(t, scheme)
@@ -98,6 +98,9 @@ func TestOpenAI(t *testing.T) {
 			keyFile := filepath.Join(t.TempDir(), "key")
 			if err := os.WriteFile(keyFile, []byte(apiKey+"\n"), 0o600); err != nil {
 				t.Fatal(err)
+			}
+			if scheme == mock.Secure {
+				env = append(env, "SSL_CERT_FILE="+certificate(t, api))
 			}
 			if scheme == mock.Unix {
 				env = append(env, "OPENAI_API_KEY_FILE="+keyFile)
@@ -398,4 +401,30 @@ func TestOpenAIRefusesToStart(t *testing.T) {
 			}
 		})
 	}
+}
+
+// certificate writes that of an upstream into a file.
+func certificate(t *testing.T, api *upstream) string {
+	path := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(path, api.CertificatePEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// A certificate that nobody vouches for is refused; -openai-insecure-tls takes it, and warns at the start.
+func TestInsecureTLS(t *testing.T) {
+	t.Parallel()
+	api := newUpstream(t, mock.Secure)
+	args := []string{"-backend", "openai", "-openai-base", api.base, "-default-model", "m-1"}
+	strict := launch(t, setup{args: args, env: []string{"OPENAI_API_KEY=" + apiKey}})
+	strict.awaitLog("ready")
+	strict.ask(fdrecv.KindStream, scripted(t, mock.Script{}, nil)).refused(t, http.StatusBadGateway)
+	strict.awaitMetric(`daemon_backend_errors_total{backend="openai",reason="tls"}`, 1)
+	loose := launch(t, setup{args: append(args, "-openai-insecure-tls"), env: []string{"OPENAI_API_KEY=" + apiKey}})
+	if w := loose.awaitLog("certificate is NOT verified"); w["level"] != "WARN" {
+		t.Errorf("%v", w)
+	}
+	loose.awaitLog("ready")
+	completion(t, loose.ask(fdrecv.KindStream, scripted(t, mock.Script{}, nil)))
 }
