@@ -21,7 +21,7 @@ DEB_MAINTAINER ?= streaming-daemon maintainers <root@localhost>
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
 export SOURCE_DATE_EPOCH
 
-.PHONY: help run build test test-race test-plain lint fuzz bench bench-compare man deb release clean need-go
+.PHONY: help run build test left-out test-race test-plain lint fuzz bench bench-compare man deb release clean need-go
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -44,6 +44,20 @@ test: need-go ## vet, then all tests with and without the race detector
 	@if [ "$$($(GO) env CGO_ENABLED)" = 1 ] && command -v "$$($(GO) env CC)" >/dev/null; then $(MAKE) --no-print-directory test-race; \
 	 else echo "left out: the tests under the race detector (they need a C compiler: apt-get install gcc libc6-dev)"; fi
 	@$(MAKE) --no-print-directory test-plain
+	@$(MAKE) --no-print-directory left-out
+
+# Tests against real programs skip themselves where these are missing: say which.
+left-out: ## the tests that this machine cannot run, and what they need
+	@need() { PATH="$$PATH:/usr/sbin" command -v "$$1" >/dev/null 2>&1 || ls /usr/sbin/$$1* >/dev/null 2>&1 || \
+	  echo "left out: $$3 (apt-get install $$2)"; }; \
+	need cc gcc "bench/floor, the bare loop in C"; \
+	need apache2 apache2 "a real Apache"; need php-fpm php-fpm "PHP under Apache's event MPM"; \
+	ls /usr/lib/apache2/modules/libphp*.so >/dev/null 2>&1 || \
+	  echo "left out: PHP under Apache's prefork MPM (apt-get install libapache2-mod-php)"; \
+	need chromium chromium "a real browser"; need prometheus prometheus "a real Prometheus"; \
+	need promtool prometheus "the rules' own tests"; need victoria-metrics victoria-metrics "a real VictoriaMetrics"; \
+	need strace strace "the count of syscalls"; need groff groff-base "the man page"; need logrotate logrotate "log rotation"; \
+	[ "$$(id -u)" = 0 ] || echo "left out: owner and group of sockets, package installation (they need root)"
 
 test-race: ## all tests under the race detector
 	$(GO) test -race -timeout 8m $(PKG)

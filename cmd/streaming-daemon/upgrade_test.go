@@ -187,7 +187,7 @@ func TestUpgradeLosesNothing(t *testing.T) {
 	l := startLine(t, setup{args: []string{"-demo-messages", "8", "-demo-delay", "25ms", "-max-connections", "5000"}})
 	inodes := l.inodes()
 	unlinks := watchUnlinks(t, l.dir)
-	l.mustUpgrade() // the first process has what this test's parents left open; its successor must not
+	l.mustUpgrade()                         // the first process has what this test's parents left open; its successor must not
 	l.awaitLog("the predecessor has ended") // until then there is a descriptor for it
 	before := l.settledFDs()
 	stop := make(chan struct{})

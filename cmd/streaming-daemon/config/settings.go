@@ -115,7 +115,7 @@ var groups = []group{
 			value: func(c *Config) value { return count{&c.Loops, 0, 256} }},
 		{name: "shutdown-timeout", placeholder: "duration", reload: true, usage: "how long streams may go on after SIGTERM",
 			value: func(c *Config) value { return duration{&c.ShutdownTimeout, 0, 366 * day} }},
-		{name: "metrics-addr", placeholder: "host:port", usage: "/metrics and /healthz; empty: off",
+		{name: "metrics-addr", placeholder: "host:port", usage: "/metrics, /healthz, /readyz and /streams; empty: off",
 			value: func(c *Config) value { return text{&c.MetricsAddr} }},
 		{name: "pprof-addr", placeholder: "host:port", usage: "/debug/pprof; empty: off",
 			value: func(c *Config) value { return text{&c.PprofAddr} }},
