@@ -72,6 +72,7 @@ func (d *daemon) logAccess(e stream.End, word string) {
 	entry := accesslog.Entry{
 		Start: time.Now().Add(-e.Duration), Client: a.Client, UserID: a.UserID, RequestID: a.RequestID, Backend: a.Backend,
 		Status: a.Status, Bytes: e.Bytes, Events: e.Events, FirstByte: a.FirstByte, Duration: e.Duration, End: word,
+		UpstreamStatus: a.Upstream.Status, UpstreamFirstByte: a.Upstream.FirstByte, UpstreamDuration: a.Upstream.Duration,
 	}
 	if e.Access != nil {
 		entry.Listener = a.Kind.String()

@@ -2,8 +2,10 @@ package main_test
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -107,7 +109,8 @@ func TestOpenAI(t *testing.T) {
 			} else {
 				env = append(env, "OPENAI_API_KEY="+apiKey)
 			}
-			args := []string{"-backend", "openai", "-default-model", "m-1", "-log-level", "debug"}
+			accessLog := filepath.Join(t.TempDir(), "access.log")
+			args := []string{"-backend", "openai", "-default-model", "m-1", "-log-level", "debug", "-access-log", accessLog}
 			d := launch(t, setup{args: args, env: env})
 			d.awaitLog("ready")
 			before := d.scrape()
@@ -194,11 +197,16 @@ func TestOpenAI(t *testing.T) {
 			if code := d.wait(); code != 0 {
 				t.Errorf("exit code %d", code)
 			}
+			access, err := os.ReadFile(accessLog)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkUpstreams(t, access, map[int]int{200: int(whole) + 1, 429: 1, 0: 3})
 			if strings.Contains(scheme, "http") && !strings.Contains(strings.Join(d.cmd.Env, "\n"), apiKey) {
 				t.Error("the test needs a key to look for")
 			}
 			for where, text := range map[string]string{"/metrics": page, "/streams": streams, "config": shown + warned,
-				"its arguments": string(argv), "the log": d.log.String(), "a refusal": string(bad.body) + string(limited.body) + string(cut.body)} {
+				"its arguments": string(argv), "the log": d.log.String(), "the access log": string(access), "a refusal": string(bad.body) + string(limited.body) + string(cut.body)} {
 				if text == "" {
 					t.Errorf("%s is empty: nothing was searched", where)
 				}
@@ -207,6 +215,35 @@ func TestOpenAI(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// checkUpstreams holds the upstream's part of an access log to how many completions had which status; 0: the upstream
+// was not reached, and there is no such part.
+func checkUpstreams(t testing.TB, log []byte, want map[int]int) {
+	t.Helper()
+	got := map[int]int{}
+	for line := range bytes.Lines(log) {
+		var l struct {
+			Duration  float64  `json:"duration_seconds"`
+			Status    int      `json:"upstream_status"`
+			FirstByte *float64 `json:"upstream_first_byte_seconds"`
+			Took      *float64 `json:"upstream_seconds"`
+		}
+		if err := json.Unmarshal(line, &l); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		got[l.Status]++
+		if l.Status == 0 {
+			if l.FirstByte != nil || l.Took != nil {
+				t.Errorf("times of an upstream that did not answer: %s", line)
+			}
+		} else if l.FirstByte == nil || l.Took == nil || *l.FirstByte > *l.Took || *l.Took > l.Duration {
+			t.Errorf("the upstream's times do not fit the stream's: %s", line)
+		}
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("completions by the upstream's status: %v, want %v", got, want)
 	}
 }
 

@@ -110,6 +110,7 @@ func (r *relay) request(p *fdrecv.Payload) (*upstream.Request, error) {
 // Head implements upstream.Receiver.
 func (r *relay) Head(h upstream.Head) {
 	r.status, r.heardAt = uint16(h.Status), r.out.Now()
+	r.noteUpstream(0)
 	switch {
 	case h.Status != http.StatusOK:
 		r.to(phaseRefused)
@@ -158,6 +159,7 @@ func (r *relay) Body(b []byte) {
 
 func (r *relay) firstByte() {
 	r.firstAt = r.out.Now()
+	r.noteUpstream(0)
 	if f := r.sh.b.opt.FirstByte; f != nil {
 		f(r.firstAt - r.began)
 	}
@@ -244,15 +246,26 @@ func (r *relay) over(reason Reason) {
 	r.out.WakeAt(0)
 	r.sh.b.leave()
 	r.sh.ended[reason].Add(1)
+	took := r.sh.loop.Clock() - r.began
+	r.noteUpstream(took)
 	f := r.sh.b.opt.Ended
 	if f == nil {
 		return
 	}
-	e := End{Reason: reason, Status: int(r.status), Duration: r.sh.loop.Clock() - r.began, Contents: int(r.contents)}
+	e := End{Reason: reason, Status: int(r.status), Duration: took, Contents: int(r.contents)}
 	if r.firstAt != 0 {
 		e.FirstByte = r.firstAt - r.began
 	}
 	f(e)
+}
+
+// noteUpstream is for the access log; took is 0 while the completion is under way.
+func (r *relay) noteUpstream(took time.Duration) {
+	u := stream.Upstream{Status: int(r.status), Duration: took}
+	if r.firstAt != 0 {
+		u.FirstByte = r.firstAt - r.began
+	}
+	r.out.NoteUpstream(u)
 }
 
 var errUpstreamEvent = errors.New("an error event")

@@ -27,6 +27,21 @@ type Access struct {
 	Backend   string        // of the Origin
 	Status    int           // of the response head that the client got; 200 where Apache has sent it (fdpass); 0: none
 	FirstByte time.Duration // since the handoff was accepted; 0: no byte was sent
+	Upstream  Upstream      // zero: the backend has asked nobody, or nobody has answered
+}
+
+// Upstream is what a backend that asks another server has to say in an access log.
+type Upstream struct {
+	Status    int           // of its response; 0: none came
+	FirstByte time.Duration // from the request to the first byte of its body; 0: none came
+	Duration  time.Duration // of the request; 0: it was not over when the stream was
+}
+
+// NoteUpstream keeps u for the access log, in place of an earlier one.
+func (s *Stream) NoteUpstream(u Upstream) {
+	if s.late != nil && s.late.access != nil {
+		s.late.access.Upstream = u
+	}
 }
 
 // set fills in what is known when a client comes.

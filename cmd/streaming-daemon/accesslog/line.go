@@ -23,6 +23,11 @@ type Entry struct {
 	Duration  time.Duration
 	End       string // how it ended, in one word of ours
 	Error     string // more about that; may be empty
+
+	// Of the server that the backend has asked; without a status there are no such fields in the line.
+	UpstreamStatus    int
+	UpstreamFirstByte time.Duration // since it was asked; 0: no byte came
+	UpstreamDuration  time.Duration // 0: it was still answering
 }
 
 // Format is how a line looks.
@@ -76,6 +81,13 @@ func appendJSON(dst []byte, e *Entry) []byte {
 	dst = appendSeconds(dst, e.Duration)
 	text("end", e.End)
 	text("error", e.Error)
+	if e.UpstreamStatus != 0 {
+		number("upstream_status", uint64(e.UpstreamStatus))
+		dst = append(dst, `,"upstream_first_byte_seconds":`...)
+		dst = appendFirstByte(dst, e.UpstreamFirstByte, "null")
+		dst = append(dst, `,"upstream_seconds":`...)
+		dst = appendFirstByte(dst, e.UpstreamDuration, "null")
+	}
 	return append(dst, '}', '\n')
 }
 
@@ -112,7 +124,16 @@ func appendCombined(dst []byte, e *Entry) []byte {
 	dst = appendField(dst, e.End)
 	dst = append(dst, ` error="`...)
 	dst = escape.AppendApache(dst, e.Error, 0)
-	return append(dst, '"', '\n')
+	dst = append(dst, '"')
+	if e.UpstreamStatus != 0 {
+		dst = append(dst, " upstream_status="...)
+		dst = strconv.AppendInt(dst, int64(e.UpstreamStatus), 10)
+		dst = append(dst, " upstream_first_byte="...)
+		dst = appendFirstByte(dst, e.UpstreamFirstByte, "-")
+		dst = append(dst, " upstream="...)
+		dst = appendFirstByte(dst, e.UpstreamDuration, "-")
+	}
+	return append(dst, '\n')
 }
 
 // appendField adds a field that stands without quotes, "-" for an empty one.
@@ -131,6 +152,7 @@ func address(a netip.AddrPort) string {
 	return a.Addr().String()
 }
 
+// appendFirstByte adds a time that may not have come, 0, for which none stands.
 func appendFirstByte(dst []byte, d time.Duration, none string) []byte {
 	if d == 0 {
 		return append(dst, none...)

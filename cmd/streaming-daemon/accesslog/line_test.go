@@ -33,6 +33,20 @@ func TestJSON(t *testing.T) {
 	}
 }
 
+// The upstream's part is there when an upstream has answered.
+func TestUpstream(t *testing.T) {
+	e := entry
+	e.UpstreamStatus, e.UpstreamFirstByte, e.UpstreamDuration = 200, 1500*time.Microsecond, 0
+	for format, want := range map[accesslog.Format]string{
+		accesslog.JSON:     `,"error":"","upstream_status":200,"upstream_first_byte_seconds":0.001500,"upstream_seconds":null}` + "\n",
+		accesslog.Combined: ` error="" upstream_status=200 upstream_first_byte=0.001500 upstream=-` + "\n",
+	} {
+		if got := string(format.Append(nil, &e)); !strings.HasSuffix(got, want) {
+			t.Errorf("got %s, want it to end in %s", got, want)
+		}
+	}
+}
+
 func TestCombined(t *testing.T) {
 	const want = `203.0.113.9 - 7 [23/Nov/2026:03:38:52 -0130] "-" 200 4096 "-" "-" request_id="r-1" backend=demo listener=seqpacket ` +
 		`events=18 first_byte=0.001235 duration=2.500000 end=complete error=""` + "\n"
