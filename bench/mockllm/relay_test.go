@@ -141,7 +141,10 @@ func TestFailuresWithinTheStream(t *testing.T) {
 			overRoutes(t, openai.Options{IdleTimeout: 300 * time.Millisecond}, func(t *testing.T, r *rig) {
 				script := whole
 				change(&script)
-				_, body := r.ask(payload(t, script))
+				head, body := r.ask(payload(t, script))
+				if strings.HasPrefix(head, "HTTP/1.1 502 ") && (script.Cut == mock.CutClose || script.Cut == mock.CutReset) {
+					return // the upstream's head was lost with its connection
+				}
 				got := events(t, body)
 				last := len(got) - 1
 				if last < 0 || !strings.HasPrefix(got[last], `error:{"error":{`) {

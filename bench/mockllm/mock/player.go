@@ -35,26 +35,26 @@ func (s *Server) play(w http.ResponseWriter, r *http.Request, script *Script, c 
 	ctx := r.Context()
 	s.count.open.Add(1)
 	defer s.count.open.Add(-1)
-	unwatch := context.AfterFunc(ctx, func() { s.count.cancel(script.Tag) })
+	noted := make(chan struct{})
+	unwatch := context.AfterFunc(ctx, func() { s.count.cancel(script.Tag); close(noted) })
 	p := player{server: s, script: script, ctx: ctx, w: w, flush: http.NewResponseController(w).Flush, due: time.Now()}
 	err := p.all(c)
 	cut := errors.Is(err, errCut)
 	if cut {
 		s.count.cut.Add(1)
-		if script.Cut == CutStall {
-			<-ctx.Done()
-			panic(http.ErrAbortHandler)
-		}
 	}
-	byUs := unwatch()
-	switch {
+	if cut && script.Cut == CutStall {
+		<-ctx.Done()
+	}
+	switch watched := unwatch(); {
+	case !watched: // the client has gone
+		<-noted // so that a stream that is not open any more has been counted
+		panic(http.ErrAbortHandler)
+	case ctx.Err() != nil, err != nil && !cut: // likewise, but we were faster than the context: Done comes before its func
+		s.count.cancel(script.Tag)
+		panic(http.ErrAbortHandler)
 	case cut:
 		p.accident(r)
-	case err != nil || !byUs: // the client has gone; a write may find out before the context ends
-		if byUs {
-			s.count.cancel(script.Tag)
-		}
-		panic(http.ErrAbortHandler)
 	default:
 		s.count.finished.Add(1)
 	}
@@ -160,11 +160,18 @@ func (p *player) accident(r *http.Request) {
 	case CutEnd:
 		return
 	case CutClose, CutReset:
+		if r.ProtoMajor == 2 {
+			time.Sleep(flushPatience)
+		}
 		conn, _ := r.Context().Value(connKey{}).(net.Conn)
 		hangUp(conn, p.script.Cut == CutReset)
 	}
 	panic(http.ErrAbortHandler)
 }
+
+// flushPatience is how long the end of a connection waits for what came before: net/http writes the frames of HTTP/2 from
+// another goroutine, and Flush does not wait until they have left.
+const flushPatience = 20 * time.Millisecond
 
 // connKey is where a request's context has its connection.
 type connKey struct{}

@@ -52,8 +52,8 @@ type Script struct {
 const (
 	CutEnd   = "end"   // the response ends in order, the completion does not
 	CutAbort = "abort" // HTTP/1.1: the connection ends; HTTP/2: RST_STREAM
-	CutClose = "close" // the connection ends with a FIN, whatever it carries
-	CutReset = "reset" // likewise, with a RST
+	CutClose = "close" // the connection ends with a FIN, whatever it carries; HTTP/2 may lose some of what came before
+	CutReset = "reset" // likewise, with a RST, which may overtake what came before
 	CutStall = "stall" // nothing more comes
 )
 

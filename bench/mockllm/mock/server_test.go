@@ -22,6 +22,15 @@ const body = `{"model":"m","stream":true,"messages":[{"role":"user","content":"h
 // post asks without any help of a client library.
 func post(t *testing.T, c *http.Client, base, body string, script mock.Script) *http.Response {
 	t.Helper()
+	resp, err := tryPost(t, c, base, body, script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp
+}
+
+func tryPost(t *testing.T, c *http.Client, base, body string, script mock.Script) (*http.Response, error) {
+	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+"/chat/completions", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
@@ -32,11 +41,10 @@ func post(t *testing.T, c *http.Client, base, body string, script mock.Script) *
 	}
 	req.Header.Set("X-Mock", string(change))
 	resp, err := c.Do(req)
-	if err != nil {
-		t.Fatal(err)
+	if err == nil {
+		t.Cleanup(func() { _ = resp.Body.Close() })
 	}
-	t.Cleanup(func() { _ = resp.Body.Close() })
-	return resp
+	return resp, err
 }
 
 // Goal: an accident happens at the very byte that the script names, and is the one that it names. Method: what a plain
@@ -53,9 +61,16 @@ func TestCuts(t *testing.T) {
 		}
 		for _, cut := range []string{mock.CutEnd, mock.CutAbort, mock.CutClose, mock.CutReset} {
 			for _, at := range []int64{0, 1, 250, int64(len(whole)) - 1} {
-				resp := post(t, c, bases[way.scheme], body, mock.Script{Cut: cut, CutAt: at, WriteBytes: 100})
+				mayLose := cut == mock.CutReset || cut == mock.CutClose && way.major == 2 // see the constants
+				resp, err := tryPost(t, c, bases[way.scheme], body, mock.Script{Cut: cut, CutAt: at, WriteBytes: 100})
+				if err != nil && mayLose {
+					continue
+				}
+				if err != nil {
+					t.Fatalf("%s, %s at %d: %v", way.name, cut, at, err)
+				}
 				got, err := io.ReadAll(resp.Body)
-				lost := cut == mock.CutReset && int64(len(got)) < at // a RST may overtake what was sent before it
+				lost := mayLose && int64(len(got)) < at
 				if int64(len(got)) != at && !lost || (err == nil) != (cut == mock.CutEnd) {
 					t.Errorf("%s, %s at %d: %d bytes, then %v", way.name, cut, at, len(got), err)
 				}
@@ -65,7 +80,8 @@ func TestCuts(t *testing.T) {
 			}
 		}
 	}
-	if n := s.Stats().Cut; n != uint64(len(ways)*16) {
+	if n := s.Stats().Cut; n < uint64(len(ways)*16) { // a client may ask again
+
 		t.Errorf("%d cuts are counted", n)
 	}
 }
