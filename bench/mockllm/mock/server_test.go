@@ -81,7 +81,6 @@ func TestCuts(t *testing.T) {
 		}
 	}
 	if n := s.Stats().Cut; n < uint64(len(ways)*16) { // a client may ask again
-
 		t.Errorf("%d cuts are counted", n)
 	}
 }

@@ -137,8 +137,15 @@ func openSocket(address unix.Sockaddr) (loop.FD, error) {
 	if err != nil {
 		return loop.FD{}, fmt.Errorf("socket: %w", err)
 	}
-	if domain != unix.AF_UNIX { // the last, short segment of a long prompt must not wait for an acknowledgement
+	if domain != unix.AF_UNIX {
+		// The last, short segment of a long prompt must not wait for an acknowledgement.
 		_ = loop.SetInt(n, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+		// Before connect, as it bounds the window that is offered: left to itself, the kernel lets a call that a slow
+		// client has paused grow to 1 MB (seen), and a thousand of them stall all TCP of the machine at tcp_mem.
+		_ = loop.SetInt(n, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
 	}
 	return loop.OwnFD(n), nil
 }
+
+// receiveBuffer is SO_RCVBUF of a call's socket, in bytes; the kernel doubles it for its own bookkeeping (socket(7)).
+const receiveBuffer = 64 << 10
