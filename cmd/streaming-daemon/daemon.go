@@ -79,7 +79,7 @@ type httpServer struct {
 	configured string
 }
 
-// defaultLoops is -loops 0. One loop carries 18,000 streams at an event a second on a quarter of a core, and each
+// defaultLoops is -loops 0. One loop carries 18,000 streams at an event a second on a tenth of a core, and each
 // further one costs wake-ups and a hop between loops at each handoff: see bench/RESULTS.md.
 func defaultLoops() int { return max(1, runtime.GOMAXPROCS(0)/4) }
 
