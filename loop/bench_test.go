@@ -146,7 +146,7 @@ func BenchmarkWakePost(b *testing.B) {
 	reportCPU(b, cpu)
 }
 
-// BenchmarkWakeTimer is a wake-up by the timerfd, one per tick (250 per second): what the coarse tick bounds.
+// BenchmarkWakeTimer is a wake-up by a deadline, one per tick (250 per second): what the coarse tick bounds.
 func BenchmarkWakeTimer(b *testing.B) { benchTimers(b, 1, tick) }
 
 // BenchmarkTimers18000 is one firing, with a trivial syscall, of 18,000 timers that each fire once per second: the

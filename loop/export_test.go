@@ -18,10 +18,22 @@ const (
 )
 
 var (
-	ErrPanic = errPanic
-	TickEnd  = tickEnd
-	NewPoll  = newPoll
+	ErrPanic     = errPanic
+	TickEnd      = tickEnd
+	Milliseconds = milliseconds
 )
+
+// Forever is no deadline.
+const Forever = forever
+
+// OpenPoll opens a poll whose batches go through turn, and which waits in netpoll's Wait alone.
+func OpenPoll(turn func(dispatch func() bool) bool) (netpoll.Poll, error) {
+	e, err := openEpoll(epollHooks{turn: turn, back: func() bool { return true }})
+	if err != nil {
+		return nil, err
+	}
+	return e.Poll, nil
+}
 
 // PollFDs gives the epoll and the eventfd descriptor of a poll.
 func PollFDs(p netpoll.Poll) (epoll, event int) {
@@ -29,23 +41,25 @@ func PollFDs(p netpoll.Poll) (epoll, event int) {
 	return int(v.FieldByName("fd").Int()), int(v.FieldByName("wop").Elem().FieldByName("FD").Int())
 }
 
-// LoopFDs gives the descriptors of a loop: epoll, eventfd, timerfd. The last is -1 once the loop is closed. Loop
-// goroutine only.
-func LoopFDs(l *Loop) [3]int {
-	epoll, event := PollFDs(l.poll)
-	return [3]int{epoll, event, l.timerFD.FD()}
+// LoopFDs gives the descriptors of a loop: epoll, eventfd. Loop goroutine only.
+func LoopFDs(l *Loop) [2]int {
+	epoll, event := PollFDs(l.epoll.Poll)
+	return [2]int{epoll, event}
 }
 
-// countedAlarm counts the wake-ups by the timerfd.
-type countedAlarm struct {
-	alarm
-	n *int
+// CountDeadlines adds to *n for each turn that only a deadline began. Loop goroutine only.
+func CountDeadlines(l *Loop, n *int) {
+	turn := l.epoll.hooks.turn
+	l.epoll.hooks.turn = func(dispatch func() bool) bool {
+		if len(l.epoll.batch) == 0 {
+			*n++
+		}
+		return turn(dispatch)
+	}
 }
 
-func (a countedAlarm) Readable() { *a.n++; a.alarm.Readable() }
-
-// CountAlarms adds to *n whenever the timerfd wakes the loop. Loop goroutine only.
-func CountAlarms(l *Loop, n *int) { l.timerFD.handler = countedAlarm{alarm{l}, n} }
+// WaitCoarsely makes the loop wait as on a kernel without epoll_pwait2. Loop goroutine only.
+func WaitCoarsely(l *Loop) { l.epoll.coarse = true }
 
 // RunningCap is the room kept for posted functions. Loop goroutine only.
 func RunningCap(l *Loop) int { return cap(l.running) }
@@ -65,5 +79,5 @@ func Posted(l *Loop) int {
 
 // Operators is how many operators the loop's poll has made so far; it never gives one up. Loop goroutine only.
 func Operators(l *Loop) int {
-	return reflect.ValueOf(l.poll).Elem().FieldByName("opcache").Elem().FieldByName("cache").Len()
+	return reflect.ValueOf(l.epoll.Poll).Elem().FieldByName("opcache").Elem().FieldByName("cache").Len()
 }

@@ -48,7 +48,7 @@ func openFDs(t testing.TB) []string {
 }
 
 // noLeaks fails the test when, after every later cleanup, it has left a descriptor or a goroutine. Goroutines are
-// waited for: netpoll starts one for each batch with hangups, which ends by itself.
+// waited for: they may be on their way out.
 func noLeaks(t testing.TB) {
 	t.Helper()
 	before, goroutines := openFDs(t), runtime.NumGoroutine()

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/cloudwego/netpoll"
-	"golang.org/x/sys/unix"
 )
 
 // ErrClosed: the loop has been closed and takes no more.
@@ -26,23 +25,23 @@ const freedBatch = 64
 
 // Loop is one epoll event loop. Make it with NewPool.
 type Loop struct {
-	index  int           // immutable
-	epoch  time.Time     // immutable; the zero of the loop's clock, common to the pool
-	poll   netpoll.Poll  // immutable
-	exited chan struct{} // closed when the goroutine in run has ended
+	index    int           // immutable
+	poolSize int           // loops of the pool; immutable
+	epoch    time.Time     // immutable; the zero of the loop's clock, common to the pool
+	epoll    *epoll        // immutable
+	exited   chan struct{} // closed when the goroutine in run has ended
 
 	// owned by the goroutine in run
 	now        time.Duration
 	wheel      Wheel
-	timerFD    Source
-	timerAt    time.Duration // the deadline that timerFD is armed for; timerOff when it is not
-	timerRang  bool          // timerFD is readable: it must be set again or it stays so
-	sources    []*Source     // attached, in no order
-	retiredFDs []FD          // closed in the sweep
+	sources    []*Source // attached, in no order
+	retiredFDs []FD      // closed in the sweep
 	retiredOps []*netpoll.FDOperator
 	running    []func()       // the posted functions of this turn; kept for its capacity
 	lateBy     time.Duration  // the latest timer of this turn
 	fire       func(t *Timer) // fireTimer, bound once so that a turn allocates nothing; immutable
+	yielded    time.Duration  // when the goroutine last let others run, see wait
+	mayHold    bool           // as of then, see wait
 	freed      int            // operators that netpoll has not got back yet
 	closing    bool
 
@@ -55,29 +54,16 @@ type Loop struct {
 	closed   bool          // guarded by mu
 }
 
-const timerOff = time.Duration(1<<63 - 1)
-
 // newLoop opens the loop's descriptors and starts its goroutine.
-func newLoop(index int, epoch time.Time) (*Loop, error) {
-	l := &Loop{index: index, epoch: epoch, timerAt: timerOff, exited: make(chan struct{})}
+func newLoop(index, poolSize int, epoch time.Time) (*Loop, error) {
+	l := &Loop{index: index, poolSize: poolSize, yielded: -yieldEvery, epoch: epoch, exited: make(chan struct{})}
 	l.fire = l.fireTimer
-	poll, err := newPoll(l.turn, l.back)
+	e, err := openEpoll(epollHooks{turn: l.turn, wait: l.wait, back: l.back})
 	if err != nil {
 		return nil, err
 	}
-	l.poll = poll
-	n, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
-	if err == nil {
-		fd := OwnFD(n)
-		if err = l.timerFD.Attach(l, fd, alarm{l}); err != nil {
-			_ = fd.Close()
-		}
-	}
+	l.epoll = e
 	go l.run()
-	if err != nil {
-		l.close()
-		return nil, fmt.Errorf("loop: timerfd: %w", err)
-	}
 	return l, nil
 }
 
@@ -87,7 +73,7 @@ func newLoop(index int, epoch time.Time) (*Loop, error) {
 // 14-23 us per wake-up by another loop; all taken before waits held the P (see holdFor), which lowers both.
 func (l *Loop) run() {
 	defer close(l.exited)
-	if err := l.poll.Wait(); err != nil || !l.closing {
+	if err := l.epoll.Wait(); err != nil || !l.closing {
 		panic(fmt.Sprintf("loop %d: epoll_wait ended: %v", l.index, err))
 	}
 }
@@ -106,14 +92,12 @@ func (l *Loop) Clock() time.Duration { return time.Since(l.epoch) }
 func (l *Loop) Lag() LagCounts { return l.lag.read() }
 
 // Sources is how many descriptors are attached. Loop goroutine only.
-func (l *Loop) Sources() int { return max(0, len(l.sources)-1) } // without our own timerfd, which goes at Close
+func (l *Loop) Sources() int { return len(l.sources) }
 
 // Each calls f with the handler of each attached source. f may retire that source and no other. Loop goroutine only.
 func (l *Loop) Each(f func(Handler)) {
 	for i := len(l.sources) - 1; i >= 0; i-- { // Detach moves the last one, already visited, into the gap
-		if s := l.sources[i]; s != &l.timerFD {
-			f(s.handler)
-		}
+		f(l.sources[i].handler)
 	}
 }
 
@@ -139,15 +123,18 @@ func (l *Loop) Post(f func()) error {
 	l.posted = append(l.posted, f)
 	l.posters.Add(1)
 	l.mu.Unlock()
-	var err error
 	if first { // else the wake of the first one is under way, and the turn that it starts takes all
-		err = l.poll.Trigger()
+		l.trigger()
 	}
 	l.posters.Add(-1)
-	if err != nil {
+	return nil
+}
+
+// trigger wakes the loop, or keeps it from sleeping. Any goroutine.
+func (l *Loop) trigger() {
+	if err := l.epoll.Trigger(); err != nil {
 		panic(fmt.Sprintf("loop %d: eventfd: %v", l.index, err)) // the descriptor is ours and counts up to 2^64
 	}
-	return nil
 }
 
 // close stops the loop and waits for its goroutine: what is still attached is closed, what is posted is run first.
@@ -179,7 +166,6 @@ func (l *Loop) turn(dispatch func() bool) bool {
 	l.now = l.Clock()
 	l.fireTimers()
 	l.sweep()
-	l.setAlarm()
 	return false
 }
 
@@ -250,17 +236,21 @@ func (l *Loop) sweep() {
 }
 
 func (l *Loop) freeOperator(op *netpoll.FDOperator) {
-	l.poll.Free(op)
+	l.epoll.Free(op)
 	l.freed++
 }
 
 // back reports whether netpoll's Wait has to have its turn: for the end, and to get freed operators back, which is
-// worth its price (two syscalls more, and a yield when nothing is ready) only for a batch of them.
+// worth its price (three syscalls) only for a batch of them.
 func (l *Loop) back() bool {
-	if !l.closing && l.freed < freedBatch {
+	if l.closing {
+		return true
+	}
+	if l.freed < freedBatch {
 		return false
 	}
 	l.freed = 0
+	l.trigger() // else Wait would sleep, and knows no deadline
 	return true
 }
 
@@ -277,38 +267,10 @@ func (l *Loop) shut() {
 	for l.posters.Load() > 0 { // a wake after the close would be written to a number that somebody else has by then
 		runtime.Gosched()
 	}
-	if err := l.poll.Close(); err != nil {
+	if err := l.epoll.Close(); err != nil {
 		panic(fmt.Sprintf("loop %d: close: %v", l.index, err))
 	}
 }
-
-// setAlarm arms the timerfd for the next deadline, when it is not already. A deadline that moved away is left alone:
-// an early wake-up now and then is cheaper than a syscall for each Stop.
-func (l *Loop) setAlarm() {
-	at, ok := l.wheel.Next()
-	if !ok {
-		at = timerOff
-	}
-	if !l.timerRang && at >= l.timerAt {
-		return
-	}
-	l.timerAt, l.timerRang = at, false
-	var spec unix.ItimerSpec // zero disarms, and clears the expiration that made it readable
-	if ok {
-		spec.Value = unix.NsecToTimespec(max(1, int64(at-l.Clock())))
-	}
-	if err := unix.TimerfdSettime(l.timerFD.FD(), 0, &spec, nil); err != nil {
-		panic(fmt.Sprintf("loop %d: timerfd_settime: %v", l.index, err))
-	}
-}
-
-// alarm handles the timerfd: firing happens at the end of the turn, whatever woke the loop.
-type alarm struct{ l *Loop }
-
-func (a alarm) Readable()    { a.l.timerRang, a.l.timerAt = true, timerOff }
-func (alarm) Writable()      {}
-func (alarm) Hangup()        { panic("loop: hangup of a timerfd") }
-func (alarm) Failed(e error) { panic(e) }
 
 // logPanic logs a recovered value with its stack and makes an error of it.
 func logPanic(v any) error {

@@ -20,19 +20,49 @@ import (
 //go:linkname openPoll github.com/cloudwego/netpoll.openPoll
 func openPoll() (netpoll.Poll, error)
 
-// batchSlots is how many ready descriptors one epoll_wait reports at most.
+// batchSlots is how many ready descriptors one wait reports at most.
 const batchSlots = 512
 
 // batchFunc has the calling convention of netpoll's func([]epollevent) bool: a slice is a pointer, a length and a
-// capacity whatever its element, and we only pass it on.
+// capacity whatever its element. A batch is never indexed, as its elements have no size here: see epoll.event.
 type batchFunc = func(batch []struct{}) (closed bool)
 
-// newPoll opens a poll whose batches go through around, which must call the function that it is given exactly once
-// and return what that returns. Between batches we wait ourselves (see holdFor): netpoll's Wait would ask epoll twice
-// and yield to the scheduler in between. back says that netpoll has to have its turn: it makes freed operators reusable,
-// and it sees the end of the poll, nowhere but in Wait. The caller owns the poll: it ends with poll.Close, after which
-// Wait returns.
-func newPoll(around func(dispatch func() bool) bool, back func() bool) (netpoll.Poll, error) {
+// epoll is netpoll's Poll with hooks around its batches. Loop goroutine only, but for Trigger.
+type epoll struct {
+	netpoll.Poll
+	hooks   epollHooks
+	fd      int           // of epoll
+	slot    uintptr       // size of netpoll's epollevent
+	inner   batchFunc     // netpoll's handler
+	batch   []struct{}    // of the turn under way
+	hangup  hangup        // of the event under way
+	next    func() bool   // dispatch, bound once so that a turn allocates nothing
+	coarse  bool          // the kernel counts timeouts in milliseconds
+	timeout unix.Timespec // of the wait under way
+}
+
+// epollHooks is what the owner of an epoll does around its batches.
+type epollHooks struct {
+	// turn is called with each batch. It must call dispatch exactly once and return what that returns.
+	turn func(dispatch func() bool) (closed bool)
+	// wait waits for a batch with waitReady, which may give up early with none.
+	wait func(batch []struct{}) (ready int)
+	// back says that netpoll's Wait has to have its turn: it makes freed operators reusable, and it sees the end of
+	// the poll, nowhere but there.
+	back func() bool
+}
+
+// hangup says whether the event whose OnRead is being called has the bits of a hangup.
+type hangup uint8
+
+const (
+	noHangup       hangup = iota
+	hangupReadable        // with something to be read, the end of the stream at least
+	hangupOnly
+)
+
+// openEpoll opens a poll. The caller owns it: it runs Wait, ends it with Close, after which Wait returns.
+func openEpoll(hooks epollHooks) (*epoll, error) {
 	routeNetpollLog()
 	syscall.ForkLock.RLock() // no child may be forked between the creation of the descriptors and their CLOEXEC
 	defer syscall.ForkLock.RUnlock()
@@ -41,17 +71,19 @@ func newPoll(around func(dispatch func() bool) bool, back func() bool) (netpoll.
 		return nil, fmt.Errorf("loop: open poll: %w", err)
 	}
 	p := reflect.ValueOf(poll).Elem()
-	epollFD, wakeFD := int(p.FieldByName("fd").Int()), int(p.FieldByName("wop").Elem().FieldByName("FD").Int())
-	unix.CloseOnExec(epollFD)
+	e := &epoll{Poll: poll, hooks: hooks, fd: int(p.FieldByName("fd").Int())}
+	e.next = e.dispatch
+	wakeFD := int(p.FieldByName("wop").Elem().FieldByName("FD").Int())
+	unix.CloseOnExec(e.fd)
 	unix.CloseOnExec(wakeFD)
-
-	// Wait doubles its batch on each full one, up to 131,072 slots with 1.3 KB of buffers each, which only netpoll's
-	// own connections use: a storm of 9,000 hangups left 1,341 bytes per stream behind. We keep one small batch.
 	other := func(field string, t reflect.Type) error {
-		_ = unix.Close(epollFD)
+		_ = unix.Close(e.fd)
 		_ = unix.Close(wakeFD)
 		return errNetpollLayout(field, t)
 	}
+
+	// Wait doubles its batch on each full one, up to 131,072 slots with 1.3 KB of buffers each, which only netpoll's
+	// own connections use: a storm of 9,000 hangups left 1,341 bytes per stream behind. We keep one small batch.
 	reset := p.FieldByName("Reset")
 	resetOnce, ok := reset.Interface().(func(size, caps int))
 	if !ok {
@@ -60,53 +92,80 @@ func newPoll(around func(dispatch func() bool) bool, back func() bool) (netpoll.
 	var once sync.Once
 	reset.Set(reflect.ValueOf(func(int, int) { once.Do(func() { resetOnce(batchSlots, 0) }) }))
 
-	// There is no hook after a batch; wrapping Handler makes one without an eventfd round trip.
+	// There is no hook around a batch; wrapping Handler makes one.
 	handler := p.FieldByName("Handler")
-	if t := handler.Type(); t.Kind() != reflect.Func || t.NumIn() != 1 || t.NumOut() != 1 ||
-		t.In(0).Kind() != reflect.Slice || t.Out(0).Kind() != reflect.Bool || t.IsVariadic() {
+	t := handler.Type()
+	if t.Kind() != reflect.Func || t.NumIn() != 1 || t.NumOut() != 1 || t.In(0).Kind() != reflect.Slice ||
+		t.In(0).Elem().Kind() != reflect.Struct || t.Out(0).Kind() != reflect.Bool || t.IsVariadic() {
 		return nil, other("Handler", t)
 	}
-	field := (*batchFunc)(unsafe.Pointer(handler.Addr().Pointer()))
-	inner := *field
-	var batch []struct{} // of the dispatch under way; lives outside the closure so that a batch allocates nothing
-	dispatch := func() bool { return inner(batch) }
-	*field = func(b []struct{}) bool {
-		for {
-			batch = b
-			if around(dispatch) {
-				return true
-			}
-			if back() {
-				return false
-			}
-			b = b[:epollWait(epollFD, b)]
-		}
+	event := t.In(0).Elem()
+	if bits, ok := event.FieldByName("events"); !ok || bits.Type.Kind() != reflect.Uint32 || bits.Offset != 0 {
+		return nil, other("Handler", t)
 	}
-	return poll, nil
+	e.slot = event.Size()
+	field := (*batchFunc)(unsafe.Pointer(handler.Addr().Pointer()))
+	e.inner = *field
+	e.coarse = !e.hasPwait2()
+	*field = e.handle
+	return e, nil
 }
 
-// holdFor is how long a loop that has just had work waits with its P in hand, in milliseconds. Giving the P up for a
-// short wait is what costs: the runtime's monitor thread takes it away, goes to sleep, and is woken again with the loop
-// (measured, BenchmarkWakeTimer: 45 us of CPU for each wake-up, and 16 with the P held; BenchmarkTimers18000: 1.3 and
-// 0.7 us for each timer). Other goroutines need a P of their own meanwhile: GOMAXPROCS should be above the number of
-// loops. A runtime that must stop the loop interrupts the wait by a signal.
-const holdFor = 8
+// handle stands in for netpoll's handler. netpoll's Wait would ask epoll twice and yield to the scheduler in between,
+// so it is left waiting here, and we wait ourselves for the next batch.
+func (e *epoll) handle(batch []struct{}) (closed bool) {
+	for {
+		e.batch = batch
+		if e.hooks.turn(e.next) {
+			return true
+		}
+		if e.hooks.back() {
+			return false
+		}
+		batch = batch[:e.hooks.wait(batch)]
+	}
+}
 
-// epollWait waits until something is ready and says how many entries of batch, up to its capacity, it has filled. It
-// may return early with none.
-func epollWait(epollFD int, batch []struct{}) int {
-	events, room := uintptr(unsafe.Pointer(unsafe.SliceData(batch))), uintptr(cap(batch))
-	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epollFD), events, room, holdFor, 0, 0)
-	if n == 0 && errno == 0 {
-		n, _, errno = unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(epollFD), events, room, ^uintptr(0), 0, 0)
+// dispatch passes the batch on to netpoll's handler. A hangup goes alone and looks like data: netpoll would detach the
+// operator and start a goroutine for OnHup, with each batch that holds one. Our OnRead looks at e.hangup.
+func (e *epoll) dispatch() (closed bool) {
+	batch, from := e.batch, 0
+	for i := range batch {
+		bits := e.bits(batch, i)
+		if *bits&(unix.EPOLLHUP|unix.EPOLLRDHUP) == 0 {
+			continue
+		}
+		if e.pass(batch, from, i) {
+			return true
+		}
+		from = i + 1
+		e.hangup = hangupOnly
+		if *bits&unix.EPOLLIN != 0 {
+			e.hangup = hangupReadable
+		}
+		*bits = unix.EPOLLIN
+		closed := e.pass(batch, i, from)
+		e.hangup = noHangup
+		if closed {
+			return true
+		}
 	}
-	switch errno {
-	case 0:
-		return int(n)
-	case unix.EINTR: // perhaps to be preempted, which takes a return to Go code
-		return 0
+	return e.pass(batch, from, len(batch))
+}
+
+// bits is the readiness of event i of a batch.
+func (e *epoll) bits(batch []struct{}, i int) *uint32 { return (*uint32)(e.event(batch, i)) }
+
+func (e *epoll) event(batch []struct{}, i int) unsafe.Pointer {
+	return unsafe.Add(unsafe.Pointer(unsafe.SliceData(batch)), uintptr(i)*e.slot)
+}
+
+// pass gives events from to to, the latter not included, to netpoll.
+func (e *epoll) pass(batch []struct{}, from, to int) (closed bool) {
+	if from == to {
+		return false
 	}
-	panic(fmt.Sprintf("loop: epoll_wait: %v", errno))
+	return e.inner(unsafe.Slice((*struct{})(e.event(batch, from)), to-from))
 }
 
 func errNetpollLayout(field string, t reflect.Type) error {

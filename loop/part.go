@@ -11,9 +11,7 @@ func (l *Loop) EachPart(from, n int, f func(Handler)) (next int) {
 	i := min(from, len(l.sources))
 	for ; i > 0 && n > 0; n-- {
 		i--
-		if s := l.sources[i]; s != &l.timerFD {
-			f(s.handler)
-		}
+		f(l.sources[i].handler)
 	}
 	return i
 }

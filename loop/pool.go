@@ -11,7 +11,7 @@ type Pool struct {
 	loops []*Loop // immutable
 }
 
-// NewPool opens and starts n loops, n >= 1. Each takes three descriptors. Close ends them.
+// NewPool opens and starts n loops, n >= 1. Each takes two descriptors. Close ends them.
 func NewPool(n int) (*Pool, error) {
 	if n < 1 {
 		return nil, errors.New("loop: a pool needs at least one loop")
@@ -19,7 +19,7 @@ func NewPool(n int) (*Pool, error) {
 	p := &Pool{}
 	epoch := time.Now()
 	for i := range n {
-		l, err := newLoop(i, epoch)
+		l, err := newLoop(i, n, epoch)
 		if err != nil {
 			p.Close()
 			return nil, fmt.Errorf("loop %d of %d: %w", i, n, err)

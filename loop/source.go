@@ -27,13 +27,20 @@ type Handler interface {
 // Source is one descriptor registered with a loop, to be embedded in what it is for. The zero Source is detached. It
 // must not be copied while it is attached. Loop goroutine only.
 type Source struct {
-	loop    *Loop               // of the last attachment; written only when that changes, as onHup reads it
+	loop    *Loop               // of the last attachment
 	op      *netpoll.FDOperator // set exactly while attached
 	handler Handler             // set exactly while attached
 	fd      FD                  // held exactly while attached
-	index   int32               // in loop.sources; valid while attached
-	want    bool                // true exactly when EPOLLOUT is asked for
+	place   place               // valid while attached
 }
+
+// place is an index in loop.sources, doubled, plus 1 when EPOLLOUT is asked for: a field of its own for that would cost
+// each stream eight bytes.
+type place uint32
+
+func placeAt(index int) place    { return place(index) << 1 }
+func (p place) index() int       { return int(p >> 1) }
+func (p place) wantsWrite() bool { return p&1 != 0 }
 
 // errPanic marks what Failed is told.
 var errPanic = errors.New("panic in a callback")
@@ -47,20 +54,17 @@ func (s *Source) Attach(l *Loop, fd FD, h Handler) error {
 	if l.closing { // what is attached now, nobody would close
 		return ErrClosed
 	}
-	op := l.poll.Alloc() // its cache keeps operators alive: epoll holds a pointer that the garbage collector cannot see
+	op := l.epoll.Alloc() // its cache keeps operators alive: epoll holds a pointer that the garbage collector cannot see
 	op.FD = fd.Int()
-	if s.loop != l {
-		s.loop = l
-	}
-	s.op, s.handler, s.fd = op, h, fd
+	s.loop, s.op, s.handler, s.fd = l, op, h, fd
 	// OnWrite is set by Want: most clients never need it, and its closure would cost them 16 bytes.
-	op.OnRead, op.OnHup = s.onRead, s.onHup
+	op.OnRead = s.onRead
 	if err := op.Control(netpoll.PollReadable); err != nil {
 		l.freeOperator(op)
 		s.op, s.handler, s.fd = nil, nil, FD{}
 		return fmt.Errorf("loop: epoll_ctl add: %w", err)
 	}
-	s.index = int32(len(l.sources))
+	s.place = placeAt(len(l.sources))
 	l.sources = append(l.sources, s)
 	return nil
 }
@@ -77,7 +81,7 @@ func (s *Source) FD() int { return s.fd.Int() }
 // Want turns write interest on or off. It is cheap when nothing changes. After a hangup it fails: there will be no
 // EPOLLOUT.
 func (s *Source) Want(write bool) error {
-	if s.op == nil || s.want == write {
+	if s.op == nil || s.place.wantsWrite() == write {
 		return nil
 	}
 	if write && s.op.OnWrite == nil { // bound once per attachment: each binding allocates
@@ -86,7 +90,7 @@ func (s *Source) Want(write bool) error {
 	if err := s.op.Control(interest(write)); err != nil {
 		return fmt.Errorf("loop: epoll_ctl mod: %w", err)
 	}
-	s.want = write
+	s.place ^= 1
 	return nil
 }
 
@@ -106,20 +110,19 @@ func (s *Source) Detach() FD {
 	}
 	l, fd := s.loop, s.fd
 	// Before close, not left to it: while the sender holds a copy of the socket, epoll keeps the registration alive
-	// (epoll(7), questions and answers, Q6). ENOENT: netpoll left epoll at a hangup already.
+	// (epoll(7), questions and answers, Q6). ENOENT: it left epoll at a hangup already.
 	if err := s.op.Control(netpoll.PollDetach); err != nil && !errors.Is(err, unix.ENOENT) {
 		panic(fmt.Sprintf("loop: epoll_ctl del of %d: %v", fd.Int(), err))
 	}
-	s.op.OnHup = nil // netpoll reads it after OnRead, skips nil, and would otherwise report this very detach
 	// This batch may still hold readiness of the operator, and the source be attached anew by the time netpoll gets there.
 	s.op.OnRead, s.op.OnWrite = ignore, ignore
 	l.retiredOps = append(l.retiredOps, s.op)
 	last := l.sources[len(l.sources)-1]
-	l.sources[s.index] = last
-	last.index = s.index
+	l.sources[s.place.index()] = last
+	last.place = placeAt(s.place.index()) | last.place&1
 	l.sources[len(l.sources)-1] = nil
 	l.sources = l.sources[:len(l.sources)-1]
-	s.op, s.handler, s.fd, s.want = nil, nil, FD{}, false
+	s.op, s.handler, s.fd, s.place = nil, nil, FD{}, 0
 	return fd
 }
 
@@ -133,32 +136,34 @@ func (s *Source) Retire() {
 
 func (s *Source) onRead(netpoll.Poll) error {
 	defer s.recovered(s.handler)
-	s.handler.Readable()
+	switch op := s.op; s.loop.epoll.hangup {
+	case noHangup:
+		s.handler.Readable()
+	case hangupReadable:
+		s.handler.Readable()
+		if s.op == op { // not found out, nor retired, nor attached anew
+			s.hungUp()
+		}
+	case hangupOnly:
+		s.hungUp()
+	}
 	return nil
 }
 
+// hungUp leaves epoll, which would report the hangup for ever, and passes it on.
+func (s *Source) hungUp() {
+	if err := s.op.Control(netpoll.PollDetach); err != nil {
+		panic(fmt.Sprintf("loop: epoll_ctl del of %d: %v", s.fd.Int(), err))
+	}
+	s.handler.Hangup()
+}
+
 func (s *Source) onWrite(netpoll.Poll) error {
-	if s.want { // an earlier callback of the batch may have turned it off
+	if s.place.wantsWrite() { // an earlier callback of the batch may have turned it off
 		defer s.recovered(s.handler)
 		s.handler.Writable()
 	}
 	return nil
-}
-
-// onHup runs on a goroutine of netpoll's: it may only post. netpoll has taken the source out of epoll.
-func (s *Source) onHup(netpoll.Poll) error {
-	_ = s.loop.Post(s.hungUp) // ErrClosed: the loop has closed the descriptor
-	return nil
-}
-
-// hungUp passes a hangup on, unless it was that of an earlier attachment, or the handler has retired the source
-// meanwhile: what is in epoll now has not been hung up.
-func (s *Source) hungUp() {
-	if s.op == nil || !errors.Is(s.op.Control(interest(s.want)), unix.ENOENT) {
-		return
-	}
-	defer s.recovered(s.handler)
-	s.handler.Hangup()
 }
 
 // ignore stands in for the callbacks of a detached operator: netpoll logs a nil one as a bug.

@@ -2,7 +2,8 @@ package loop_test
 
 import (
 	"errors"
-	"runtime"
+	"runtime/metrics"
+	"slices"
 	"strings"
 	"testing"
 
@@ -246,8 +247,8 @@ func TestHangupNobodyRead(t *testing.T) {
 	}
 }
 
-// TestHangupOfAnEarlierAttachment: netpoll reports a hangup from its own goroutine. When that gets through, the source
-// may be attached for another client: it must not hang up.
+// TestHangupOfAnEarlierAttachment: the callback that a hangup makes takes the source for another client at once: that
+// one has not hung up.
 func TestHangupOfAnEarlierAttachment(t *testing.T) {
 	l := newLoop(t)
 	first, far := socketPair(t)
@@ -255,29 +256,18 @@ func TestHangupOfAnEarlierAttachment(t *testing.T) {
 	got := make(chan string, 1)
 	p := &probe{}
 	p.onReadable = func(p *probe) {
-		// The batch is still on: netpoll will see the hangup after this callback, and Post from its goroutine. What is
-		// posted here runs in this turn, before anything that netpoll can post.
 		p.onReadable = func(p *probe) {
 			data, _ := readAll(p.FD())
 			got <- data
 		}
-		if err := l.Post(func() {
-			p.Retire()
-			if err := p.Attach(l, second, p); err != nil {
-				t.Error(err)
-			}
-		}); err != nil {
+		p.Retire()
+		if err := p.Attach(l, second, p); err != nil {
 			t.Error(err)
 		}
 	}
 	attach(t, l, p, first)
-	before := runtime.NumGoroutine()
 	closeNow(t, far)
-	turns(t, l, 1)
-	for runtime.NumGoroutine() > before { // netpoll's goroutine is in that turn's wake, and ends
-		runtime.Gosched()
-	}
-	turns(t, l, 2)
+	turns(t, l, 3)
 	write(t, farther, "alive")
 	if data := await(t, got, "data for the second attachment"); data != "alive" {
 		t.Fatalf("read %q", data)
@@ -287,6 +277,53 @@ func TestHangupOfAnEarlierAttachment(t *testing.T) {
 			t.Errorf("%d hangups, attached %v: meant for the first attachment", p.hangups, p.Attached())
 		}
 	})
+}
+
+// TestHangupsAmongOthers: one batch with hangups at its start, in the middle and at its end, and others between them.
+// Each source hears what is meant for it, in the order of the batch, and no goroutine is started for it.
+func TestHangupsAmongOthers(t *testing.T) {
+	l := newLoop(t)
+	var order []*probe
+	all := readySources(t, 21, func(me *probe, _ []*probe) {
+		order = append(order, me)
+		if _, hungUp := readAll(me.FD()); hungUp && me.readable > 1 {
+			t.Error("Readable after a hangup")
+		}
+	})
+	leaves := func(i int) bool { return i%4 == 0 || i == 9 }
+	for i, far := range all.far {
+		if leaves(i) {
+			closeNow(t, far)
+		}
+	}
+	before := goroutinesCreated(t)
+	all.attach(t, l)
+	turns(t, l, 3)
+	if n := goroutinesCreated(t) - before; n > 0 {
+		t.Errorf("%d goroutines started", n)
+	}
+	on(t, l, func() {
+		if !slices.Equal(order, all.probes) {
+			t.Errorf("%d of %d called, or in another order", len(order), len(all.probes))
+		}
+		for i, p := range all.probes {
+			if want := map[bool]int{true: 1}[leaves(i)]; p.hangups != want {
+				t.Errorf("source %d: %d hangups, want %d", i, p.hangups, want)
+			}
+			p.Retire()
+		}
+	})
+}
+
+// goroutinesCreated is how many goroutines this process has started.
+func goroutinesCreated(t *testing.T) uint64 {
+	t.Helper()
+	sample := []metrics.Sample{{Name: "/sched/goroutines-created:goroutines"}}
+	metrics.Read(sample)
+	if sample[0].Value.Kind() != metrics.KindUint64 {
+		t.Fatal("the runtime does not count them")
+	}
+	return sample[0].Value.Uint64()
 }
 
 // TestRetireAnother has many sources ready in one batch; the first one called retires all of them. No other is called,

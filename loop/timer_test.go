@@ -1,11 +1,12 @@
 package loop_test
 
 import (
+	"math"
 	"math/rand/v2"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"streaming-daemon-go/loop"
 )
@@ -74,26 +75,19 @@ func TestStopAndMove(t *testing.T) {
 	}
 }
 
-// TestAlarmIsForTheNextDeadline: the timerfd wakes the loop once per tick that has timers, whatever their number; it is
-// set for the nearest of them, and off when there is none.
-func TestAlarmIsForTheNextDeadline(t *testing.T) {
+// TestWakesForTheNextDeadline: a loop wakes once per tick that has timers, whatever their number, and not for a deadline
+// that is far away or was stopped.
+func TestWakesForTheNextDeadline(t *testing.T) {
 	const ticks, each = 5, 200
 	l := newLoop(t)
-	var timerFD, alarms int
-	done, over := make(chan struct{}), make(chan struct{})
+	deadlines := 0
+	done := make(chan struct{})
 	left := ticks * each
 	far := newFirer(func() { t.Error("an hour has passed") })
+	stopped := newFirer(func() { t.Error("a stopped timer fired") })
 	on(t, l, func() {
-		timerFD = loop.LoopFDs(l)[2]
-		loop.CountAlarms(l, &alarms)
+		loop.CountDeadlines(l, &deadlines)
 		l.Arm(&far.Timer, l.Now()+time.Hour)
-	})
-	turns(t, l, 1)
-	if remains := timerRemains(t, timerFD); remains < 40*time.Minute || remains > time.Hour+tick {
-		// An hour waits on level 2, whose slots of 2^20 ticks (17 minutes) are emptied when they begin.
-		t.Errorf("set for %v from now, with a deadline in an hour", remains)
-	}
-	on(t, l, func() {
 		start := l.Now() + 10*tick
 		for i := range ticks * each {
 			f := newFirer(func() {
@@ -103,47 +97,65 @@ func TestAlarmIsForTheNextDeadline(t *testing.T) {
 			})
 			l.Arm(&f.Timer, start+time.Duration(i%ticks)*2*tick)
 		}
+		l.Arm(&stopped.Timer, start+tick)
+		l.Stop(&stopped.Timer)
 	})
-	turns(t, l, 1)
-	if remains := timerRemains(t, timerFD); remains > 12*tick {
-		t.Errorf("set for %v from now, with a deadline in %v", remains, 10*tick)
-	}
 	await(t, done, "the timers")
-	turns(t, l, 2)
 	on(t, l, func() {
-		// One more may be: the wheel's start of a level, once in 4096 ticks.
-		if alarms < 1 || alarms > ticks+1 {
-			t.Errorf("%d alarms for %d ticks with timers", alarms, ticks)
+		// Two more may be: the stopped one's slot, and the wheel's start of a level, once in 4096 ticks.
+		if deadlines < 1 || deadlines > ticks+2 {
+			t.Errorf("%d wake-ups for %d ticks with timers", deadlines, ticks)
 		}
-		l.Stop(&far.Timer)
-		last := newFirer(func() { close(over) }) // its alarm is the occasion to find that nothing is left
-		l.Arm(&last.Timer, l.Now())
+		deadlines = 0
 	})
-	await(t, over, "the last timer")
-	turns(t, l, 2) // the second begins after the alarm of the turn that fired was set
-	if remains := timerRemains(t, timerFD); remains != 0 {
-		t.Errorf("set for %v from now without a timer", remains)
-	}
-	on(t, l, func() { alarms = 0 })
-	turns(t, l, 100) // turns without timers set no alarm
+	turns(t, l, 100)
 	on(t, l, func() {
-		if alarms != 0 {
-			t.Errorf("%d alarms without a timer", alarms)
+		if deadlines != 0 {
+			t.Errorf("%d wake-ups with a deadline in an hour", deadlines)
 		}
 	})
 }
 
-// timerRemains is how long until a timerfd rings, 0 when it is off; proc(5).
-func timerRemains(t *testing.T, fd int) time.Duration {
-	t.Helper()
-	text := fdInfo(t, fd, "it_value") // (seconds, nanoseconds)
-	s, ns, ok := strings.Cut(strings.Trim(text, "()"), ", ")
-	seconds, err1 := strconv.ParseInt(s, 10, 64)
-	nanos, err2 := strconv.ParseInt(ns, 10, 64)
-	if !ok || err1 != nil || err2 != nil {
-		t.Fatalf("it_value %q", text)
+// TestSleepsBetweenDeadlines: a loop that waits for a deadline does not spin, while it holds its P nor after.
+func TestSleepsBetweenDeadlines(t *testing.T) {
+	l := newLoop(t)
+	done := make(chan struct{})
+	f := newFirer(func() { close(done) })
+	var before, after unix.Rusage
+	on(t, l, func() { l.Arm(&f.Timer, l.Now()+1500*time.Millisecond) })
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &before); err != nil {
+		t.Fatal(err)
 	}
-	return time.Duration(seconds)*time.Second + time.Duration(nanos)
+	await(t, done, "the timer")
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &after); err != nil {
+		t.Fatal(err)
+	}
+	used := time.Duration(after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano())
+	if used > 700*time.Millisecond { // a loop that spins uses all of it; one that sleeps, some ten of them
+		t.Errorf("%v of CPU in 1.5 s of waiting", used)
+	}
+}
+
+// TestCoarseTimeouts: where the kernel counts in milliseconds, timers fire all the same, and none early.
+func TestCoarseTimeouts(t *testing.T) {
+	l := newLoop(t)
+	on(t, l, func() { loop.WaitCoarsely(l) })
+	for range 20 {
+		fired := make(chan time.Duration, 1)
+		var f *firer
+		f = newFirer(func() { fired <- l.Clock() - f.At() })
+		on(t, l, func() { l.Arm(&f.Timer, l.Now()+tick+tick/3) })
+		if early := await(t, fired, "the timer"); early < 0 {
+			t.Fatalf("fired %v early", -early)
+		}
+	}
+	for timeout, want := range map[time.Duration]int32{
+		0: 0, 1: 1, time.Millisecond: 1, time.Millisecond + 1: 2, 1000 * time.Hour: math.MaxInt32, loop.Forever: -1,
+	} {
+		if got := loop.Milliseconds(timeout); got != want {
+			t.Errorf("%v is %d ms, want %d", timeout, got, want)
+		}
+	}
 }
 
 // TestTimersDoNotStarveSources: after a stall thousands of timers are due at once; a source that becomes readable is

@@ -229,6 +229,9 @@ func (w *Wheel) fireDue(budget int, call func(*Timer)) int {
 	fired := 0
 	for w.due != nil && fired < budget {
 		t := w.due
+		if n := t.next; n != nil && n.next != nil {
+			prefetch(n.next) // two ahead: the next one is there already, or reading its next would be the miss
+		}
 		t.unlink()
 		w.count--
 		fired++

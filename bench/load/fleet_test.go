@@ -229,7 +229,7 @@ func TestRolesArePlayed(t *testing.T) {
 	conf := load.Config{SocketPath: path, Expect: load.Expect{Messages: messages}, SlowShare: 0.25, LeaveShare: 0.5,
 		LeaveWithin: time.Millisecond, Workers: 2}
 	counts := play(t, conf, n, func(f *load.Fleet) {
-		until(t, f, "leavers", func(c load.Counts) bool { return c.Handed == n && c.Left > 0 })
+		until(t, f, "leavers", func(c load.Counts) bool { return c.Handed == n && c.Left == n/2 })
 		close(release)
 		until(t, f, "readers", func(c load.Counts) bool { return c.Finished == n/4 && begun.Load() == n })
 		if err := f.LeaveSlow(); err != nil {

@@ -127,17 +127,27 @@ func (s *Stream) Shard() *conn.Shard { return s.shard.conns }
 // Send queues one encoded event. The bytes are not copied and may wait in many streams at once: never write to them
 // again. It reports whether more is welcome; after false, Pause or Stop follows. Nothing of what was sent is lost
 // but by the end of the stream. On a stream that is over it does nothing.
-func (s *Stream) Send(event []byte) bool { return s.send(event, (*conn.Conn).Queue) }
-
-// SendCopy is Send for bytes that the caller uses again.
-func (s *Stream) SendCopy(event []byte) bool { return s.send(event, (*conn.Conn).QueueCopy) }
-
-func (s *Stream) send(event []byte, queue func(*conn.Conn, []byte)) bool {
+func (s *Stream) Send(event []byte) bool {
 	if s.phase >= phaseEnding {
 		return false
 	}
 	s.begin()
-	queue(&s.conn, event)
+	s.conn.Queue(event)
+	return s.queued()
+}
+
+// SendCopy is Send for bytes that the caller uses again.
+func (s *Stream) SendCopy(event []byte) bool {
+	if s.phase >= phaseEnding {
+		return false
+	}
+	s.begin()
+	s.conn.QueueCopy(event)
+	return s.queued()
+}
+
+// queued counts the event that a send has queued, closes its bracket, and reports whether more is welcome.
+func (s *Stream) queued() bool {
 	s.events++
 	s.shard.counts.events.Add(1)
 	s.lastSend = s.Now()
@@ -271,13 +281,16 @@ func (s *Stream) done() {
 
 // call makes one call into the backend, as long as the stream lasts. A panic ends this stream.
 func (s *Stream) call(f func(Backend)) {
-	if s.backend == nil || s.phase >= phaseEnding {
+	if !s.callable() {
 		return
 	}
 	s.begin()
 	defer s.called()
 	f(s.backend)
 }
+
+// callable reports whether the backend may be called.
+func (s *Stream) callable() bool { return s.backend != nil && s.phase < phaseEnding }
 
 // called closes the bracket of call, which defers it.
 func (s *Stream) called() {

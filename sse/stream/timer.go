@@ -58,10 +58,20 @@ func (a *alarm) Fire() {
 	}
 	if due := s.wakeAt; due != 0 && due <= now {
 		s.wakeAt = 0
-		s.call(func(b Backend) { b.Wake(due) })
+		s.wake(due)
 		return
 	}
 	s.setTimer()
+}
+
+// wake is call for Backend.Wake, without a closure: the one call of each event.
+func (s *Stream) wake(due time.Duration) {
+	if !s.callable() {
+		return
+	}
+	s.begin()
+	defer s.called()
+	s.backend.Wake(due)
 }
 
 // heartbeat shows an idle client, and what lies between, that the stream lives. One with bytes waiting needs none,
