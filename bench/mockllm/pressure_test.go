@@ -60,35 +60,24 @@ func TestClientGoneCancelsUpstream(t *testing.T) {
 	}
 }
 
-// Goal: a thousand clients that read nothing hold bounded memory, which the counts show, stop their completions and
-// nobody else's. Method: endless replies as fast as they go to the thousand; once the upstream cannot send to any of
-// them, others read theirs whole, over the same connections where it is HTTP/2.
+// Goal: a thousand clients that read nothing hold bounded memory, ours as the counts show it and the kernel's, stop their
+// completions and nobody else's. Method: endless replies as fast as they go to the thousand; once the upstream cannot
+// send to any of them, others read theirs whole, over the same connections where it is HTTP/2.
 func TestThousandClientsThatReadNothing(t *testing.T) {
-	const readers = 20
-	for _, tt := range []struct {
-		route
-		stuck int
-	}{
-		{routes[0], 300 / slowdown}, // each a connection with a kernel's buffers at both ends: a thousand take a minute
-		{routes[3], 1000 / slowdown},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			stuck := tt.stuck
+	const readers, stuck = 20, 1000 / slowdown
+	for _, to := range []route{routes[0], routes[3]} { // a connection for each of them, and a few for all
+		t.Run(to.name, func(t *testing.T) {
 			fdtest.NoLeaks(t)
-			r := newRig(t, tt.route, openai.Options{})
+			r := newRig(t, to, openai.Options{})
 			endless := payload(t, mock.Script{Events: -1, Bytes: 8000})
 			var clients []*net.TCPConn
 			for range stuck {
 				clients = append(clients, r.handoff(endless))
 			}
-			filling := time.Now()
-			for r.backend.Counts().Upstream.Paused != int64(stuck) { // hundreds of megabytes go through first
-				if time.Sleep(10 * time.Millisecond); time.Since(filling) > time.Minute {
-					t.Fatalf("%d of %d calls are paused", r.backend.Counts().Upstream.Paused, stuck)
-				}
-			}
+			// Hundreds of megabytes go through first.
+			within(t, time.Minute, "every call to be paused", func() bool { return r.backend.Counts().Upstream.Paused == stuck })
 			// The high watermark of a client, 64 KiB, and what one read or one window of its call may add.
-			most := int64(stuck) * (64 + 64 + 64) << 10
+			const most = stuck * (64 + 64 + 64) << 10
 			if pending := r.server.Counts().Pending; pending == 0 || pending > most {
 				t.Errorf("%d bytes wait for %d clients", pending, stuck)
 			}
@@ -97,19 +86,28 @@ func TestThousandClientsThatReadNothing(t *testing.T) {
 				_, body := r.ask(payload(t, mock.Script{Events: 1}))
 				return len(events(t, body)) == 3 && r.mock.Stats().Texts == before+1
 			})
+			// What is unread of a call is bounded by its socket's SO_RCVBUF, 64 KiB, which the kernel doubles (socket(7)), and
+			// the segment of at most 64 KiB that fills it; over HTTP/2 by its window. Without a bound it was 450 KB a call.
+			if unread := r.unread(); unread > stuck*(2*64+64)<<10 {
+				t.Errorf("the kernel holds %d bytes of %d calls", unread, stuck)
+			}
 			script := mock.Script{Events: 50, Text: "words", Delay: mock.Duration(2 * time.Millisecond)}
 			want := relayed(script)
+			var waits []time.Duration
 			for range readers {
 				began := time.Now()
 				_, body := r.ask(payload(t, script))
 				if got := events(t, body); !slices.Equal(got, want) {
 					t.Fatalf("a client that reads got %q", got)
 				}
-				if took := time.Since(began); took > patience/10 {
-					t.Errorf("a client that reads waited %v for 100 ms of text", took)
-				}
+				waits = append(waits, time.Since(began))
 			}
-			if n := r.backend.Counts().Upstream.Paused; n != int64(stuck) {
+			slices.Sort(waits)
+			// One of them may have waited for a processor of a busy machine, not half of them.
+			if usual, longest := waits[readers/2], waits[readers-1]; usual > patience/40 || longest > patience/10 {
+				t.Errorf("clients that read waited %v, at most %v, for 100 ms of text", usual, longest)
+			}
+			if n := r.backend.Counts().Upstream.Paused; n != stuck {
 				t.Errorf("%d calls are paused", n)
 			}
 			// One of them reads at last: everything goes on for it.

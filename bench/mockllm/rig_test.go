@@ -8,7 +8,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
+	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -30,6 +34,9 @@ const patience = 20 * time.Second
 // theKey must reach the upstream, and be seen nowhere else.
 const theKey = "sk-do-not-show-me"
 
+// loops is how many a rig has.
+const loops = 2
+
 // rig is the daemon's relay in front of a mock, wired as the daemon wires it. Only the web server is the test itself.
 type rig struct {
 	t       testing.TB
@@ -38,6 +45,7 @@ type rig struct {
 	backend *openai.Backend
 	server  *stream.Server
 	log     *logBuffer
+	base    string // of the mock
 
 	mu     sync.Mutex
 	bodies [][]byte // of requests; guarded by mu
@@ -91,10 +99,16 @@ func newRig(t testing.TB, to route, o openai.Options) *rig {
 	if o.Base, err = r.mock.Listen(to.scheme, addr); err != nil {
 		t.Fatal(err)
 	}
+	r.base = o.Base
 	o.PriorH2, o.InsecureTLS = to.h2c, to.scheme == mock.Secure
 	o.Key, o.Model = openai.NewSecret(theKey), "m-1"
 	o.Log = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	if r.pool, err = loop.NewPool(2); err != nil {
+	// As the daemon does, for a loop keeps its P while it waits for a moment: with none to spare, each handoff took 13 ms
+	// (seen) until the runtime took one back.
+	before := runtime.GOMAXPROCS(0)
+	runtime.GOMAXPROCS(max(before, loops+1))
+	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
+	if r.pool, err = loop.NewPool(loops); err != nil {
 		t.Fatal(err)
 	}
 	if r.backend, err = openai.New(o, r.pool); err != nil {
@@ -202,6 +216,54 @@ func relayed(script mock.Script) (all []string) {
 		}
 	}
 	return append(all, `finish_reason:{"finish_reason":"stop"}`, ":[DONE]")
+}
+
+// unread adds up what has come from the mock, over TCP, and waits in the kernel to be read.
+func (r *rig) unread() (total int64) {
+	r.t.Helper()
+	base, err := url.Parse(r.base)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	port, err := strconv.Atoi(base.Port())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	table, err := os.ReadFile("/proc/self/net/tcp")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	mocks, connections := fmt.Sprintf("0100007F:%04X", port), 0 // 127.0.0.1, as the kernel prints it
+	for line := range strings.Lines(string(table)) {
+		// proc_pid_net(5): sl local_address rem_address st tx_queue:rx_queue …; in hexadecimal
+		fields := strings.Fields(line)
+		if len(fields) < 5 || fields[2] != mocks {
+			continue
+		}
+		_, queue, _ := strings.Cut(fields[4], ":")
+		n, err := strconv.ParseInt(queue, 16, 64)
+		if err != nil {
+			r.t.Fatalf("%q: %v", line, err)
+		}
+		total += n
+		connections++
+	}
+	if open := r.backend.Counts().Upstream.Open; int64(connections) < open {
+		r.t.Fatalf("%d connections to the mock are in the kernel's table, %d are open", connections, open)
+	}
+	return total
+}
+
+// within is fdtest.Eventually for what takes longer than that waits.
+func within(t testing.TB, timeout time.Duration, what string, condition func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(timeout); !condition(); <-tick.C {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
 }
 
 // quiet waits until no stream and no call is left, here and at the upstream.
