@@ -5,9 +5,10 @@ import (
 	"log/slog"
 )
 
-var errNotAdmitted = errors.New("no room for a client")
+var errNotAdmitted = errors.New("Config.Admit says no")
 
-// backOff leaves epoll for BackOff: the socket stays readable, so that staying would spin.
+// backOff leaves epoll for BackOff: the socket stays readable, so that staying would spin. Then what waits for room is
+// tried first.
 //
 // The usual trick at EMFILE (keep a spare descriptor, close it, accept with it, close at once) has no place here: it
 // would take a client that the sender believes delivered (P-01) and drop it. In the backlog it loses nothing but
@@ -28,6 +29,10 @@ func (ln *Listener) backOff(cause error) {
 
 // Fire implements loop.Firer: the wait is over.
 func (ln *Listener) Fire() {
+	if !ln.takeWaiting() {
+		ln.backOff(errNoRoom)
+		return
+	}
 	switch ln.state {
 	case stateServing:
 		ln.attach()

@@ -14,7 +14,8 @@
 //   - A complete handoff costs no registration with epoll and no timer: the payload is nearly always there when the
 //     connection is accepted. A handoff socket is closed in the turn in which its handoff ends.
 //   - A turn accepts at most a budget, an incomplete handoff has a deadline, and the number of those is bounded.
-//   - When descriptors run out, the listener waits: handoffs stay in the kernel's backlog, none is dropped.
+//   - When descriptors run out, the listener waits: handoffs stay in the kernel, in the backlog or in their own socket
+//     when the accept has had the last descriptor. None is dropped.
 //   - Drain loses nothing that a sender believes delivered.
 //
 // What it refuses to do: decide what a client hears, write to a client socket or set an option on it, know which

@@ -11,7 +11,7 @@ import (
 // budget per turn, and closes; incomplete handoffs complete or time out. Config.Handoff is called as before. Then
 // done runs: on the loop, or here and now when the Listener is closed or was never served.
 //
-// Drain takes as long as the backlog has to wait for room (Config.Admit) and incomplete handoffs take; Close cuts it
+// Drain takes as long as the backlog has to wait for room (also Config.Admit) and incomplete handoffs take; Close cuts it
 // short.
 //
 // An inherited socket is neither removed nor shut down: its backlog belongs to whoever else holds it.
@@ -23,7 +23,7 @@ func (ln *Listener) Drain(done func()) {
 }
 
 // Close is the end at once: the path is removed when it is still ours, connections in the backlog are dropped by the
-// kernel, and incomplete handoffs end with ErrClosed. Of a Listener that is draining, the done functions run.
+// kernel, and handoffs that are incomplete or wait for room end with ErrClosed. Of a Listener that is draining, the done functions run.
 // Any goroutine; it does not wait for the loop. Twice is safe.
 func (ln *Listener) Close() {
 	ln.removePath()
@@ -48,8 +48,9 @@ func (ln *Listener) end(f, otherwise func()) {
 		// backed off, and the clients of incomplete handoffs, whom nobody can answer any more.
 		ln.mu.Lock()
 		_ = ln.fd.Close()
-		for _, list := range []*pendingList{&ln.silent, &ln.withClient} {
+		for _, list := range []*pendingList{&ln.silent, &ln.withClient, &ln.waiting} {
 			for p := list.first; p != nil; p = p.next {
+				_ = p.conn.Close()
 				_ = p.in.client.Close()
 			}
 		}
@@ -100,17 +101,20 @@ func (ln *Listener) closeNow() {
 	if ln.state != stateClosing {
 		ln.to(stateClosing)
 	}
-	for _, list := range []*pendingList{&ln.silent, &ln.withClient} {
+	for _, list := range []*pendingList{&ln.silent, &ln.withClient, &ln.waiting} {
 		for list.first != nil {
 			list.first.end(errClosed)
 		}
 	}
+	ln.loop.Stop(&ln.timer)
 	ln.checkDrained()
 }
 
-// closeSocket closes the listening socket, in the sweep if it is attached.
+// closeSocket closes the listening socket, in the sweep if it is attached. Handoffs that wait for room are tried again.
 func (ln *Listener) closeSocket() {
-	ln.loop.Stop(&ln.timer)
+	if ln.waiting.first == nil {
+		ln.loop.Stop(&ln.timer)
+	}
 	ln.source.Retire()
 	_ = ln.fd.Close()
 }

@@ -3,7 +3,9 @@ package fdrecv_test
 import (
 	"bytes"
 	"errors"
+	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"testing"
@@ -12,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"streaming-daemon-go/fdrecv"
+	"streaming-daemon-go/fdrecv/fdtest"
 )
 
 // The limit on descriptors is the process's, so each test below runs in a child of its own.
@@ -120,40 +123,176 @@ func TestEMFILE(t *testing.T) {
 	}
 }
 
-// P-18: with room for one descriptor the accept takes it, and the kernel cuts the client off. That is seen and said,
-// and the listener stops there: the others wait in the backlog until there is room.
-func TestP18TruncatedAtTheLimit(t *testing.T) {
-	if !inChild(t) {
-		return
-	}
-	const queued = 20
-	r := queue(t, queued)
-	fillers := fillTable(t)
-	_ = unix.Close(fillers[0])
-	r.start(fdrecv.Config{Handoff: func(h fdrecv.Handoff) {
-		closeAll(fillers[1:]) // from the first outcome on there is room
-		fillers = fillers[:1]
-		r.handoffs <- h
-	}})
-	h := r.next()
-	if !errors.Is(h.Err, fdrecv.ErrTruncatedControl) || h.Client.Valid() {
-		t.Fatalf("%v, client %t", h.Err, h.Client.Valid())
-	}
-	first := h.AcceptedAt
-	for range queued - 1 {
-		h := r.next()
-		if h.Err != nil || !h.Client.Valid() {
-			t.Errorf("%v, client %t", h.Err, h.Client.Valid())
+// full is a receiver whose process has no room for a descriptor, and clients for it.
+type full struct {
+	*receiver
+	fillers  []int // one number each
+	accepted chan struct{}
+	far      []*net.TCPConn // the far ends of the clients that were sent
+}
+
+// fill makes a listener with handoffs in its backlog that is served under a full table, but for as many numbers as free
+// says. No handoff may be in the hands of the kernel when it is called.
+func fill(t *testing.T, kind fdrecv.Kind, queued, free int, cfg fdrecv.Config) *full {
+	t.Helper()
+	path := socketPath(t)
+	r := &full{receiver: &receiver{t: t, loop: newLoop(t), path: path, ln: listen(t, path, kind),
+		handoffs: make(chan fdrecv.Handoff, 100)}, accepted: make(chan struct{}, 100)}
+	for range queued {
+		server, far := fdtest.TCPPair(t)
+		if err := fdrecv.Send(path, kind, server.Int(), payloadOf(kind), time.Second); err != nil {
+			t.Fatal(err)
 		}
-		if h.AcceptedAt < first+fdrecv.BackOff {
-			t.Errorf("accepted %v after the table was found full, want a wait of %v", h.AcceptedAt-first, fdrecv.BackOff)
+		_ = server.Close() // the daemon's is the only one: lost is closed
+		r.far = append(r.far, far)
+	}
+	r.fillers = fillTable(t)
+	t.Cleanup(func() { closeAll(r.fillers) })
+	r.makeRoom(free)
+	cfg.Accepted = func() { r.accepted <- struct{}{} }
+	r.start(cfg)
+	return r
+}
+
+func payloadOf(kind fdrecv.Kind) []byte {
+	if kind == fdrecv.KindFDPass {
+		return nil
+	}
+	return []byte(`{"prompt":"p"}`)
+}
+
+// makeRoom gives count numbers back.
+func (r *full) makeRoom(count int) {
+	closeAll(r.fillers[:count])
+	r.fillers = r.fillers[count:]
+}
+
+// nothing lets the listener try several times, and fails when anything comes of it, or when it spins meanwhile.
+func (r *full) nothing() {
+	r.t.Helper()
+	before := cpuTime(r.t)
+	defer func() {
+		r.t.Helper()
+		if used := cpuTime(r.t) - before; used > 2*fdrecv.BackOff {
+			r.t.Errorf("%v of processor time in %v of waiting", used, 4*fdrecv.BackOff)
 		}
-		_ = h.Client.Close()
+	}()
+	after := time.NewTimer(4 * fdrecv.BackOff)
+	defer after.Stop()
+	select {
+	case h := <-r.handoffs:
+		r.t.Fatalf("client %t, %v, from a full table", h.Client.Valid(), h.Err)
+	case <-after.C:
 	}
 }
 
-// P-18: Admit keeps the table from getting full: as long as it says no, nothing is accepted and nothing is lost.
-func TestP18Admit(t *testing.T) {
+// cpuTime is what this process has used so far.
+func cpuTime(t testing.TB) time.Duration {
+	t.Helper()
+	var usage unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
+// client is the next handoff, which must be the next client, alive and with its payload.
+func (r *full) client() fdrecv.Handoff {
+	r.t.Helper()
+	h := r.next()
+	if h.Err != nil || h.Payload.Prompt != "p" && h.Kind != fdrecv.KindFDPass {
+		r.t.Fatalf("%v, prompt %q", h.Err, h.Payload.Prompt)
+	}
+	talk(r.t, h.Client.Int(), r.far[0])
+	r.far = r.far[1:]
+	return h
+}
+
+// P-18: with room for one descriptor the accept takes it, and the client has none. Goal: that client waits, as those
+// behind it in the backlog do, and none is lost. Method: of three handoffs the first is accepted with the last
+// descriptor; then one more at a time gets free.
+func TestP18NoRoomForTheClient(t *testing.T) {
+	if !inChild(t) {
+		return
+	}
+	for _, kind := range append(kinds, fdrecv.KindFDPass) {
+		r := fill(t, kind, 3, 1, fdrecv.Config{})
+		await(t, r.accepted)
+		r.nothing()
+		r.makeRoom(1)
+		first := r.client() // in that room; its handoff socket's is free again, and the second takes it
+		await(t, r.accepted)
+		r.nothing()
+		_ = first.Client.Close()
+		second := r.client()
+		await(t, r.accepted)
+		r.nothing()
+		r.makeRoom(len(r.fillers))
+		third := r.client()
+		_, _ = second.Client.Close(), third.Client.Close()
+		r.stop()
+	}
+}
+
+// The same for a handoff that was accepted when there was room and came when there was none, whose sender is gone by
+// now: it has no deadline then, and a drain waits for it.
+func TestP18NoRoomForALateClient(t *testing.T) {
+	if !inChild(t) {
+		return
+	}
+	for _, kind := range kinds {
+		server, far := fdtest.TCPPair(t)
+		r := fill(t, kind, 0, 2, fdrecv.Config{Timeout: 2 * fdrecv.BackOff})
+		r.far = append(r.far, far)
+		conn := fdtest.Dial(t, r.path, socketType(kind)) // one of the two
+		await(t, r.accepted)                             // the other
+		fdtest.SendFDs(t, conn.Int(), payloadOf(kind), server.Int())
+		n := conn.Release()
+		if err := unix.Dup2(r.fillers[0], n); err != nil { // closes, and the number stays taken
+			t.Fatal(err)
+		}
+		r.fillers = append(r.fillers, n)
+		_ = unix.Dup2(r.fillers[0], server.Int())
+		r.nothing()
+		drained := make(chan struct{})
+		r.ln.Drain(func() { close(drained) })
+		r.nothing()
+		select {
+		case <-drained:
+			t.Error("drained, with a client that waits")
+		default:
+		}
+		r.makeRoom(len(r.fillers))
+		h := r.client()
+		<-drained
+		_, _ = h.Client.Close(), server.Close()
+	}
+}
+
+// Close ends the wait: the outcome says so, and nothing is left.
+func TestCloseWithoutRoom(t *testing.T) {
+	if !inChild(t) {
+		return
+	}
+	fdtest.NoLeaks(t)
+	r := fill(t, fdrecv.KindSeqpacket, 1, 1, fdrecv.Config{})
+	await(t, r.accepted)
+	r.nothing()
+	r.ln.Close()
+	if h := r.next(); !errors.Is(h.Err, fdrecv.ErrClosed) || h.Client.Valid() {
+		t.Errorf("%v, client %t", h.Err, h.Client.Valid())
+	}
+	r.makeRoom(len(r.fillers))
+	if err := r.far[0].SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.far[0].Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the client is still open: %v", err)
+	}
+}
+
+// As long as Admit says no, nothing is accepted and nothing is lost.
+func TestAdmit(t *testing.T) {
 	r := queue(t, 3)
 	asked, room := make(chan struct{}, 1000), false
 	start := time.Now()

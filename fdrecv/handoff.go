@@ -72,8 +72,9 @@ var (
 	// ErrExtraFD: more than one descriptor. Client set to the first one where that is a connected stream socket; all
 	// others are closed. (400)
 	ErrExtraFD = errors.New("more than one descriptor in handoff")
-	// ErrTruncatedControl: the kernel dropped descriptors (MSG_CTRUNC), because there were too many of them or because
-	// this process has no room for more. Client set to the first that arrived, if any did. (400)
+	// ErrTruncatedControl: the kernel dropped descriptors (MSG_CTRUNC), because there were too many of them, because this
+	// process has no room for more than the first, or because a security module says no. Client set to the first that
+	// arrived, if any did. (400)
 	ErrTruncatedControl = errors.New("descriptors cut off by the kernel")
 	// ErrNoFD: the first bytes came without a descriptor. No client.
 	ErrNoFD = errors.New("no descriptor in handoff")

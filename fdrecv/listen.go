@@ -43,10 +43,11 @@ type Listener struct {
 
 	// owned by the loop
 	source       loop.Source // the listening socket; attached exactly while serving and not backing off
-	timer        loop.Timer  // armed exactly while backing off
+	timer        loop.Timer  // armed exactly while backing off; with handoffs that wait for room, when closing too
 	silent       pendingList // incomplete and without a descriptor yet
 	withClient   pendingList // incomplete, the descriptor has come
-	pendingCount int         // in both lists
+	waiting      pendingList // come, and not taken for want of room; empty unless backing off
+	pendingCount int         // in all three lists
 	done         []func()    // of Drain
 	logged       bool        // loggedAt is valid
 	loggedAt     time.Duration

@@ -3,18 +3,21 @@ package fdrecv
 import (
 	"bytes"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"streaming-daemon-go/loop"
 )
 
-// pending is a handoff that is not complete: on epoll and under a timeout. Most handoffs never get here.
+// pending is a handoff that is not complete: on epoll and under a timeout, or waiting for room. Most handoffs never get
+// here.
 type pending struct {
 	ln     *Listener
-	source loop.Source // attached from hold to end
-	timer  loop.Timer
-	in     incoming // in.own is set
+	source loop.Source // attached unless it waits for room
+	conn   loop.FD     // held while it waits for room
+	timer  loop.Timer  // armed unless it waits for room
+	in     incoming    // in.own is set
 
 	next, prev *pending
 	list       *pendingList // the one that it is in
@@ -31,24 +34,65 @@ func (ln *Listener) hold(conn loop.FD, in *incoming) {
 	if ln.pendingCount >= ln.cfg.PendingMax {
 		ln.evictOldest()
 	}
-	if err := p.source.Attach(ln.loop, conn, p); err != nil {
-		_ = conn.Close()
-		ln.deliver(&p.in, p.in.broken(err))
-		return
-	}
-	p.timer.Firer = p
-	ln.loop.Arm(&p.timer, p.in.acceptedAt+ln.cfg.Timeout)
-	p.enlist()
 	ln.pendingCount++
+	p.conn, p.timer.Firer = conn, p
+	p.watch(p.in.acceptedAt + ln.cfg.Timeout)
 }
 
-// enlist puts p at the end of the list that it belongs to. What is moved from silent to withClient late is older than
-// its place says: it is evicted later than its turn, which costs nobody anything.
-func (p *pending) enlist() {
-	list := &p.ln.silent
-	if p.in.arrived {
-		list = &p.ln.withClient
+// holdForRoom keeps a handoff that has come and finds no room for its client. It owns conn.
+func (ln *Listener) holdForRoom(conn loop.FD, in *incoming) {
+	p := &pending{ln: ln, in: *in, conn: conn}
+	p.in.own, p.timer.Firer = true, p
+	ln.pendingCount++
+	p.enlist(&ln.waiting)
+}
+
+// watch joins epoll for what has not come yet.
+func (p *pending) watch(deadline time.Duration) {
+	p.enlist(p.home())
+	if err := p.source.Attach(p.ln.loop, p.conn, p); err != nil {
+		p.end(p.in.broken(err))
+		return
 	}
+	p.conn = loop.FD{}
+	p.ln.loop.Arm(&p.timer, deadline)
+}
+
+// awaitRoom leaves epoll, where the message that cannot be taken would be reported for ever, until the Listener's next
+// try. There is no deadline: the client is this process's debt, as much as those in the backlog are (P-01).
+func (p *pending) awaitRoom() {
+	p.conn = p.source.Detach()
+	p.ln.loop.Stop(&p.timer)
+	p.enlist(&p.ln.waiting)
+	p.ln.backOff(errNoRoom)
+}
+
+// takeWaiting takes the handoffs that wait for room, the oldest first, and reports whether none is left.
+func (ln *Listener) takeWaiting() bool {
+	for p := ln.waiting.first; p != nil; p = ln.waiting.first {
+		switch done, err := p.receive(); {
+		case done:
+			p.end(err)
+		case err != nil:
+			return false
+		default:
+			p.watch(ln.loop.Now() + ln.cfg.Timeout)
+		}
+	}
+	return true
+}
+
+// home is the list of those that are on epoll.
+func (p *pending) home() *pendingList {
+	if p.in.arrived {
+		return &p.ln.withClient
+	}
+	return &p.ln.silent
+}
+
+// enlist puts p at the end of a list. What is moved from silent to withClient late is older than its place says: it is
+// evicted later than its turn, which costs nobody anything.
+func (p *pending) enlist(list *pendingList) {
 	if p.list == list {
 		return
 	}
@@ -81,11 +125,14 @@ func (p *pending) delist() {
 
 // Readable implements loop.Handler.
 func (p *pending) Readable() {
-	if done, err := p.receive(); done {
+	switch done, err := p.receive(); {
+	case done:
 		p.end(err)
-		return
+	case err != nil:
+		p.awaitRoom()
+	default:
+		p.enlist(p.home())
 	}
-	p.enlist()
 }
 
 // Writable implements loop.Handler; it is never asked for.
@@ -105,14 +152,22 @@ func (p *pending) Failed(err error) { p.end(p.in.broken(err)) }
 // endNow ends the handoff with err unless its rest has come meanwhile: after a stall of the loop that may lie in the
 // kernel unseen, and a sender that has sent it all believes that the handoff succeeded (P-01).
 func (p *pending) endNow(err error) {
-	if done, outcome := p.receive(); done {
-		err = outcome
+	switch done, outcome := p.receive(); {
+	case done:
+		p.end(outcome)
+	case outcome != nil:
+		p.awaitRoom()
+	default:
+		p.end(err)
 	}
-	p.end(err)
 }
 
 func (p *pending) receive() (done bool, err error) {
-	return p.in.receive(p.source.FD(), p.ln.kind, p.ln.cfg.PayloadMax, p.ln.cfg.Buffer)
+	fd := p.conn.Int()
+	if p.source.Attached() {
+		fd = p.source.FD()
+	}
+	return p.in.receive(fd, p.ln.kind, p.ln.cfg.PayloadMax, p.ln.cfg.Buffer)
 }
 
 // end closes the handoff socket (in the sweep of this turn, P-20) and reports the outcome.
@@ -124,6 +179,7 @@ func (p *pending) end(err error) {
 	p.ln.pendingCount--
 	p.ln.loop.Stop(&p.timer)
 	p.source.Retire()
+	_ = p.conn.Close() // off epoll since a turn before this one
 	p.ln.deliver(&p.in, err)
 	p.ln.checkDrained()
 }

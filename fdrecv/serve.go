@@ -35,9 +35,9 @@ type Config struct {
 	Handoff func(Handoff)
 	// Accepted is called for each connection, before its Handoff. nil: not called.
 	Accepted func()
-	// Admit is asked before each accept; false means not now, and the backlog waits for BackOff. It has to say so while
-	// there still is room for two descriptors in the table for each loop that accepts: at the limit the kernel cuts the
-	// client off (P-18). A full house is no reason (P-19): such a client is received and told. nil: always.
+	// Admit is asked before each accept; false means not now, and the backlog waits for BackOff. nil: always, which loses
+	// nobody: a full descriptor table is waited for as well (P-18). A full house is no reason (P-19): such a client is
+	// received and told.
 	Admit func() bool
 }
 
@@ -51,7 +51,7 @@ const (
 	// PendingMax bounds silent peers (P-23), and memory: 512 handoffs of 208 KiB are 104 MiB, in the hands of peers
 	// that the mode of the path let in.
 	PendingMax = 512
-	// BackOff is the wait after an accept that found no room. At 2,000 handoffs a second 100 wait in the backlog
+	// BackOff is the wait after an accept or a receive that found no room. At 2,000 handoffs a second 100 wait in the backlog
 	// meanwhile, of the 4,096 that net.core.somaxconn allows by default; a poll costs one accept4 per wait.
 	BackOff = 50 * time.Millisecond
 	// logInterval bounds the log lines of a Listener that finds no room.
@@ -180,14 +180,19 @@ func (ln *Listener) stopListening() {
 
 // acceptTurn accepts up to the budget. Counted with strace, a complete handoff costs
 //
-//	accept4, recvmsg, getsockopt, getpeername, close             seqpacket, fdpass
-//	accept4, recvmsg, getsockopt, getpeername, recvmsg, close    stream (the second recvmsg finds the end)
+//	accept4, recvmsg, recvmsg, getsockopt, getpeername, close             seqpacket, fdpass
+//	accept4, recvmsg, recvmsg, getsockopt, getpeername, recvmsg, close    stream (the last recvmsg finds the end)
 //
+// (the first recvmsg is a peek, see receiveFirst),
 // and a turn one more accept4, which finds nothing.
 func (ln *Listener) acceptTurn() {
+	if !ln.takeWaiting() {
+		ln.backOff(errNoRoom)
+		return
+	}
 	for range ln.cfg.AcceptBudget {
-		if ln.state != stateServing && ln.state != stateDraining {
-			return // a callback closed the Listener
+		if ln.state != stateServing && ln.state != stateDraining || ln.timer.Armed() {
+			return // a callback closed the Listener, or a handoff found no room
 		}
 		if !ln.admit() {
 			ln.backOff(errNotAdmitted)
@@ -196,10 +201,7 @@ func (ln *Listener) acceptTurn() {
 		conn, errno := accept(ln.socket())
 		switch errno {
 		case 0:
-			if full := ln.accepted(loop.OwnFD(conn)); full {
-				ln.backOff(ErrTruncatedControl)
-				return
-			}
+			ln.accepted(loop.OwnFD(conn))
 		case unix.EAGAIN:
 			if ln.state == stateDraining {
 				ln.stopListening()
@@ -223,26 +225,28 @@ func (ln *Listener) acceptTurn() {
 	}
 }
 
-// accepted receives what is there already; nearly always that is all. full: the descriptor table has no room for a
-// client, and every further receive would lose one.
-func (ln *Listener) accepted(conn loop.FD) (full bool) {
+// accepted receives what is there already; nearly always that is all.
+func (ln *Listener) accepted(conn loop.FD) {
 	ln.count()
 	in := incoming{acceptedAt: ln.loop.Now()}
 	if err := ln.checkPeer(conn.Int()); err != nil {
 		_ = conn.Close()
 		ln.deliver(&in, err)
-		return false
+		return
 	}
 	done, err := in.receive(conn.Int(), ln.kind, ln.cfg.PayloadMax, ln.cfg.Buffer)
-	if !done {
+	switch {
+	case err == errNoRoom:
+		ln.holdForRoom(conn, &in)
+		ln.backOff(errNoRoom)
+		return
+	case !done:
 		ln.hold(conn, &in)
-		return false
+		return
 	}
 	// Here and not in the sweep: epoll never knew this number, so no readiness of this batch can name it (P-20).
 	_ = conn.Close()
-	full = err != nil && !in.client.Valid() && errors.Is(err, ErrTruncatedControl)
 	ln.deliver(&in, err)
-	return full
 }
 
 func (ln *Listener) admit() (ok bool) {

@@ -20,11 +20,12 @@ func accept(listener int) (int, unix.Errno) {
 	}
 }
 
-// recvmsg receives one message or piece into what msg points to; descriptors are close-on-exec from the start.
-func recvmsg(fd int, msg *unix.Msghdr) (int, unix.Errno) {
+// recvmsg receives one message or piece into what msg points to, with flags beside the usual ones; descriptors are
+// close-on-exec from the start.
+func recvmsg(fd int, msg *unix.Msghdr, flags uintptr) (int, unix.Errno) {
 	for {
 		n, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(msg)),
-			unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+			unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC|flags)
 		if errno != unix.EINTR {
 			return int(n), errno
 		}
@@ -40,6 +41,15 @@ func sendmsg(fd int, msg *unix.Msghdr) (int, unix.Errno) {
 			return int(n), errno
 		}
 	}
+}
+
+// hasRoom reports whether the descriptor table had room for one more just now.
+func hasRoom(fd int) bool {
+	n, _, errno := unix.RawSyscall(unix.SYS_FCNTL, uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if errno == 0 {
+		_ = unix.Close(int(n))
+	}
+	return errno == 0
 }
 
 // socketOption reads an int option of SOL_SOCKET.
