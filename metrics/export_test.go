@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
+
+	"streaming-daemon-go/metrics/endpoint"
 )
 
 // ShortLimits are limits that a test can run into; 0 leaves one as it is.
@@ -13,22 +15,22 @@ type ShortLimits struct {
 }
 
 // ListenShort is Listen with some limits made short.
-func ListenShort(addr string, h http.Handler, log *slog.Logger, short ShortLimits) (*Server, error) {
+func ListenShort(addr string, h http.Handler, log *slog.Logger, short ShortLimits) (*endpoint.Server, error) {
 	lim := serverLimits
 	for _, l := range []struct{ from, to *time.Duration }{
-		{&short.HeaderRead, &lim.headerRead},
-		{&short.Read, &lim.read},
-		{&short.Write, &lim.write},
-		{&short.Idle, &lim.idle},
+		{&short.HeaderRead, &lim.HeaderRead},
+		{&short.Read, &lim.Read},
+		{&short.Write, &lim.Write},
+		{&short.Idle, &lim.Idle},
 	} {
 		if *l.from > 0 {
 			*l.to = *l.from
 		}
 	}
 	if short.Conns > 0 {
-		lim.conns = short.Conns
+		lim.Conns = short.Conns
 	}
-	return listen("-metrics-addr", addr, h, log, lim)
+	return listen(metricsFlag, addr, h, log, lim)
 }
 
 // ParseStat returns the start in ticks, the virtual and the resident bytes.

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"streaming-daemon-go/metrics"
+	"streaming-daemon-go/metrics/endpoint"
 )
 
 // patience bounds every wait for something that must happen; no test waits it
@@ -47,7 +48,7 @@ func (l *lines) String() string {
 func (l *lines) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
 // serve starts a server on a free port of loopback, shut down with the test.
-func serve(t *testing.T, h http.Handler, log *slog.Logger, short metrics.ShortLimits) *metrics.Server {
+func serve(t *testing.T, h http.Handler, log *slog.Logger, short metrics.ShortLimits) *endpoint.Server {
 	t.Helper()
 	s, err := metrics.ListenShort("127.0.0.1:0", h, log, short)
 	if err != nil {
@@ -58,7 +59,7 @@ func serve(t *testing.T, h http.Handler, log *slog.Logger, short metrics.ShortLi
 }
 
 // stop shuts s down and gives a request that still runs no time at all.
-func stop(t *testing.T, s *metrics.Server) {
+func stop(t *testing.T, s *endpoint.Server) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -68,7 +69,7 @@ func stop(t *testing.T, s *metrics.Server) {
 }
 
 // dial connects; every read and write on the connection ends within patience.
-func dial(t *testing.T, s *metrics.Server) net.Conn {
+func dial(t *testing.T, s *endpoint.Server) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", s.Addr().String())
 	if err != nil {
@@ -80,7 +81,7 @@ func dial(t *testing.T, s *metrics.Server) net.Conn {
 }
 
 // exchange sends raw on a new connection and reads one response.
-func exchange(t *testing.T, s *metrics.Server, raw string) (*http.Response, string) {
+func exchange(t *testing.T, s *endpoint.Server, raw string) (*http.Response, string) {
 	t.Helper()
 	c := dial(t, s)
 	go io.WriteString(c, raw) // the server may answer before it has read all
@@ -95,7 +96,7 @@ func exchange(t *testing.T, s *metrics.Server, raw string) (*http.Response, stri
 	return res, string(body)
 }
 
-func get(t *testing.T, s *metrics.Server, path string) (status int, body string) {
+func get(t *testing.T, s *endpoint.Server, path string) (status int, body string) {
 	t.Helper()
 	res, body := exchange(t, s, "GET "+path+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 	return res.StatusCode, body
@@ -138,9 +139,9 @@ func TestListenErrors(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			for flag, listen := range map[string]func() (*metrics.Server, error){
-				"-metrics-addr": func() (*metrics.Server, error) { return metrics.Listen(tt.addr, http.NotFoundHandler(), nil) },
-				"-pprof-addr":   func() (*metrics.Server, error) { return metrics.ListenPprof(tt.addr, nil) },
+			for flag, listen := range map[string]func() (*endpoint.Server, error){
+				"-metrics-addr": func() (*endpoint.Server, error) { return metrics.Listen(tt.addr, http.NotFoundHandler(), nil) },
+				"-pprof-addr":   func() (*endpoint.Server, error) { return metrics.ListenPprof(tt.addr, nil) },
 			} {
 				before := openSockets(t)
 				s, err := listen()
@@ -314,21 +315,21 @@ func TestShutdownLeavesNothing(t *testing.T) {
 		name    string
 		clients int  // connections that use opens
 		cut     bool // Shutdown has to cut a request
-		use     func(t *testing.T, s *metrics.Server, busy <-chan struct{})
+		use     func(t *testing.T, s *endpoint.Server, busy <-chan struct{})
 	}{
-		{"unused", 0, false, func(*testing.T, *metrics.Server, <-chan struct{}) {}},
-		{"idle connection", 1, false, func(t *testing.T, s *metrics.Server, _ <-chan struct{}) {
+		{"unused", 0, false, func(*testing.T, *endpoint.Server, <-chan struct{}) {}},
+		{"idle connection", 1, false, func(t *testing.T, s *endpoint.Server, _ <-chan struct{}) {
 			c := dial(t, s)
 			io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
 			if _, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil {
 				t.Fatal(err)
 			}
 		}},
-		{"running request", 1, true, func(t *testing.T, s *metrics.Server, busy <-chan struct{}) {
+		{"running request", 1, true, func(t *testing.T, s *endpoint.Server, busy <-chan struct{}) {
 			io.WriteString(dial(t, s), "GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
 			<-busy
 		}},
-		{"every slot taken, one more waits", 3, true, func(t *testing.T, s *metrics.Server, busy <-chan struct{}) {
+		{"every slot taken, one more waits", 3, true, func(t *testing.T, s *endpoint.Server, busy <-chan struct{}) {
 			for range 3 {
 				io.WriteString(dial(t, s), "GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
 			}

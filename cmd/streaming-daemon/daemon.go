@@ -26,6 +26,7 @@ import (
 	"streaming-daemon-go/fdrecv"
 	"streaming-daemon-go/loop"
 	"streaming-daemon-go/metrics"
+	"streaming-daemon-go/metrics/endpoint"
 	"streaming-daemon-go/sse/stream"
 )
 
@@ -75,7 +76,7 @@ type daemon struct {
 
 // httpServer is an HTTP listener with its configured address.
 type httpServer struct {
-	*metrics.Server
+	*endpoint.Server
 	configured string
 }
 
@@ -206,8 +207,8 @@ func (d *daemon) streamEnded(e stream.End) {
 func (d *daemon) startHTTP() error {
 	if addr := d.cfg.MetricsAddr; addr != "" {
 		err := d.startHTTPServer(nameMetrics, addr,
-			func() (*metrics.Server, error) { return metrics.Listen(addr, d.routes(), d.log) },
-			func(ln net.Listener) *metrics.Server { return metrics.Serve(ln, d.routes(), d.log) })
+			func() (*endpoint.Server, error) { return metrics.Listen(addr, d.routes(), d.log) },
+			func(ln net.Listener) *endpoint.Server { return metrics.Serve(ln, d.routes(), d.log) })
 		if err != nil {
 			return err
 		}
@@ -215,8 +216,8 @@ func (d *daemon) startHTTP() error {
 	}
 	if addr := d.cfg.PprofAddr; addr != "" {
 		err := d.startHTTPServer(namePprof, addr,
-			func() (*metrics.Server, error) { return metrics.ListenPprof(addr, d.log) },
-			func(ln net.Listener) *metrics.Server { return metrics.ServePprof(ln, d.log) })
+			func() (*endpoint.Server, error) { return metrics.ListenPprof(addr, d.log) },
+			func(ln net.Listener) *endpoint.Server { return metrics.ServePprof(ln, d.log) })
 		if err != nil {
 			return err
 		}
@@ -226,12 +227,12 @@ func (d *daemon) startHTTP() error {
 }
 
 // startHTTPServer serves on the listener that was passed on for a name, or opens one.
-func (d *daemon) startHTTPServer(name, addr string, listen func() (*metrics.Server, error), serve func(net.Listener) *metrics.Server) error {
+func (d *daemon) startHTTPServer(name, addr string, listen func() (*endpoint.Server, error), serve func(net.Listener) *endpoint.Server) error {
 	ln, err := d.inherited.http(name, addr)
 	if err != nil {
 		return err
 	}
-	var s *metrics.Server
+	var s *endpoint.Server
 	if ln != nil {
 		s = serve(ln)
 	} else if s, err = listen(); err != nil {

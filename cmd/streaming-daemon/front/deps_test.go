@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The front plays the web server: of ours it may know the wire format alone, neither the daemon's loops nor its
+// The front plays the web server: of ours it may know the wire format and how HTTP is served beside it, neither the daemon's loops nor its
 // receiving side. The sending side is a func.
 func TestImports(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-f", `{{join .Deps "\n"}}`, ".").Output()
@@ -20,7 +20,7 @@ func TestImports(t *testing.T) {
 			outside = append(outside, path)
 		}
 	}
-	if want := []string{"streaming-daemon-go/sse"}; !slices.Equal(outside, want) {
+	if want := []string{"streaming-daemon-go/metrics/endpoint", "streaming-daemon-go/sse"}; !slices.Equal(outside, want) {
 		t.Errorf("depends on %v, want %v and the standard library", outside, want)
 	}
 }

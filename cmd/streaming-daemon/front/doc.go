@@ -10,5 +10,5 @@
 // from here.
 //
 // It is a demo without users, passwords or TLS. So it answers only pages of its own (see origin.go), everything that a
-// client may send or hold is bounded (see limits), and the page loads nothing from elsewhere.
+// client may send or hold is bounded (see serverLimits), and the page loads nothing from elsewhere.
 package front

@@ -1,6 +1,8 @@
 package front
 
-import "time"
+import (
+	"time"
+)
 
 // Limits are the bounds that tests tighten; zero leaves one as it is.
 type Limits struct {
@@ -12,13 +14,13 @@ type Limits struct {
 func StartLimited(cfg Config, l Limits) (*Server, error) {
 	lim := serverLimits
 	if l.HeaderRead > 0 {
-		lim.headerRead = l.HeaderRead
+		lim.HeaderRead = l.HeaderRead
 	}
 	if l.SendGrace > 0 {
-		lim.send = l.SendGrace
+		lim.Grace = l.SendGrace
 	}
 	if l.Conns > 0 {
-		lim.conns = l.Conns
+		lim.Conns = l.Conns
 	}
 	return start(cfg, lim)
 }

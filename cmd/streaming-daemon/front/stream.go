@@ -72,7 +72,7 @@ func (s *Server) promptOfBody(w http.ResponseWriter, r *http.Request) (string, *
 	if err != nil || mediaType != "application/json" {
 		return "", &refusal{http.StatusUnsupportedMediaType, "the body has to be application/json"}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.limits.bodyBytes))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyBytes))
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		return "", &refusal{http.StatusRequestEntityTooLarge, "the body is larger than this server takes"}
@@ -125,7 +125,7 @@ func (s *Server) handOver(w http.ResponseWriter, prompt string) {
 	if err != nil {
 		panic(err) // HTTP/1.1 without TLS: net/http has no reason to refuse
 	}
-	defer func() { <-s.slots }()
+	defer s.http.GiveBack()
 	// Close alone, no CloseWrite: close(2) ends our copy, shutdown(2) would end the connection for the daemon too
 	// (P-07). Before it, Go's runtime takes the descriptor out of its own epoll set, which closing would not do while
 	// the daemon's copy lives.
