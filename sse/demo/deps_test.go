@@ -1,34 +1,13 @@
 package demo_test
 
 import (
-	"os/exec"
-	"slices"
-	"strings"
 	"testing"
+
+	"streaming-daemon-go/fdrecv/deptest"
 )
 
-// Goal: the arrows between packages stay as they are. loop and fdrecv are here for what the contract of a backend
-// names: the loop that it lives on, and the payload.
+// The arrows between packages stay as they are. loop and fdrecv are here for what the contract of a backend names: the
+// loop that it lives on, and the payload.
 func TestDeps(t *testing.T) {
-	checkImports(t, ".", "streaming-daemon-go/fdrecv", "streaming-daemon-go/loop", "streaming-daemon-go/sse", "streaming-daemon-go/sse/stream")
-}
-
-// checkImports fails when the package imports other ones of ours than want, or any of somebody else's.
-func checkImports(t *testing.T, pkg string, want ...string) {
-	t.Helper()
-	out, err := exec.Command("go", "list", "-f", `{{join .Imports "\n"}}`, pkg).CombinedOutput()
-	if err != nil {
-		t.Fatalf("go list: %v\n%s", err, out)
-	}
-	var got []string
-	for _, path := range strings.Fields(string(out)) {
-		first, _, _ := strings.Cut(path, "/")
-		if first == "streaming-daemon-go" || strings.Contains(first, ".") {
-			got = append(got, path)
-		}
-	}
-	slices.Sort(got)
-	if !slices.Equal(got, want) {
-		t.Errorf("imports %v, want %v", got, want)
-	}
+	deptest.Imports(t, ".", "fdrecv", "loop", "sse", "sse/stream")
 }

@@ -1,25 +1,12 @@
 package health_test
 
 import (
-	"os/exec"
-	"slices"
-	"strings"
 	"testing"
+
+	"streaming-daemon-go/fdrecv/deptest"
 )
 
 // It asks through an interface of its own.
 func TestImports(t *testing.T) {
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-f", `{{join .Imports "\n"}}`, ".").Output()
-	if err != nil {
-		t.Fatalf("go list: %v", err)
-	}
-	var ours []string
-	for path := range strings.FieldsSeq(string(out)) {
-		if strings.HasPrefix(path, "streaming-daemon-go/") {
-			ours = append(ours, path)
-		}
-	}
-	if want := []string{}; !slices.Equal(ours, want) {
-		t.Errorf("imports %v, want %v and no other of ours", ours, want)
-	}
+	deptest.Imports(t, ".")
 }

@@ -1,25 +1,13 @@
 package systemd_test
 
 import (
-	"os/exec"
-	"slices"
-	"strings"
 	"testing"
+
+	"streaming-daemon-go/fdrecv/deptest"
 )
 
 // It speaks with the service manager and knows nothing of what it speaks about.
 func TestImports(t *testing.T) {
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-f", `{{join .Imports "\n"}}`, ".").Output()
-	if err != nil {
-		t.Fatalf("go list: %v", err)
-	}
-	var ours []string
-	for path := range strings.FieldsSeq(string(out)) {
-		if strings.HasPrefix(path, "streaming-daemon-go/") {
-			ours = append(ours, path)
-		}
-	}
-	if want := []string{"streaming-daemon-go/loop"}; !slices.Equal(ours, want) {
-		t.Errorf("imports %v, want %v and no other of ours", ours, want)
-	}
+	deptest.Imports(t, ".", "github.com/coreos/go-systemd/v22/activation", "github.com/coreos/go-systemd/v22/daemon",
+		"golang.org/x/sys/unix", "loop")
 }
