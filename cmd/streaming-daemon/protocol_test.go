@@ -19,7 +19,6 @@ const protocolFacts = 23
 var untested = map[int]string{
 	8:  "the order of Apache's modules: with the wrong one no handoff reaches us, so it is for the set-up notes",
 	10: "what Apache writes into its own access log: nothing of ours makes it",
-	16: "Apache's module refuses HTTP/2 and TLS ends in front of it: nothing else than HTTP/1.1 can arrive",
 }
 
 // Every fact is named by a test somewhere in the repository, or by the table above, and never by both: a reason that

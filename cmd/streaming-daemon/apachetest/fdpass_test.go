@@ -212,8 +212,9 @@ func TestFDPassDefaults(t *testing.T) {
 	}
 }
 
-// Goal: the connections that cannot be handed over as they are, with TLS or HTTP/2 inside, are refused. Method: a real
-// client of each kind, with a ticket.
+// P-16. Goal: the connections that cannot be handed over as they are, with TLS or HTTP/2 inside, are refused by Apache,
+// so that the daemon sees HTTP/1.1 alone. mod_proxy_fdpass would pass them on, so it is the configuration that refuses;
+// mod_socket_handoff does it itself. Method: a real client of each kind, with a ticket.
 func TestFDPassRefusesTLSAndHTTP2(t *testing.T) {
 	t.Parallel()
 	d := daemontest.Start(t)

@@ -154,6 +154,26 @@ func backlog(t testing.TB, s *front.Server) int {
 	return 0
 }
 
+// P-16: what is handed over carries HTTP/1.1. A client that speaks HTTP/2 from its first byte on gets neither the page
+// nor a handoff.
+func TestNoHTTP2(t *testing.T) {
+	fdtest.NoLeaks(t)
+	s := startFront(t, front.Config{Send: func(int, []byte) error {
+		t.Error("a connection with HTTP/2 inside was handed over")
+		return nil
+	}}, front.Limits{})
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	defer transport.CloseIdleConnections()
+	c := http.Client{Transport: transport, Timeout: patience}
+	for _, path := range []string{"", "stream?prompt=x"} {
+		if response, err := c.Get(s.URL() + path); err == nil {
+			_ = response.Body.Close()
+			t.Errorf("/%s: %s over %s", path, response.Status, response.Proto)
+		}
+	}
+}
+
 // A client that never finishes its request head is cut, long before the timeout of a whole request (10 s).
 func TestSlowHead(t *testing.T) {
 	fdtest.NoLeaks(t)
