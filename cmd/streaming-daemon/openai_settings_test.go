@@ -16,6 +16,7 @@ import (
 
 // request is one that an upstream got.
 type request struct {
+	proto  string // "HTTP/1.1"
 	header http.Header
 	body   map[string]any
 }
@@ -38,7 +39,7 @@ func newRecorder(t *testing.T) *recorder {
 		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.last = request{asked.Header, members}
+		r.last = request{asked.Proto, asked.Header, members}
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -107,6 +108,21 @@ func TestOpenAISettings(t *testing.T) {
 			completion(t, d.ask(fdrecv.KindStream, scripted(t, mock.Script{}, nil)))
 			d.awaitMetric(idle, 0) // patience is shorter than the default
 		}},
+		{[]string{"-openai-h2c"}, func(t *testing.T, d *daemon, api *recorder) {
+			for range 3 {
+				d.hold(fdrecv.KindStream, scripted(t, mock.Script{Events: -1, Delay: mock.Duration(time.Hour)}, nil))
+			}
+			script := mock.Script{Text: "surrogates", Events: 40}
+			if got, want := completion(t, d.ask(fdrecv.KindStream, scripted(t, script, nil))), script.Whole("hi there"); got != want {
+				t.Errorf("%q, want %q", got, want)
+			}
+			if got := api.seen(); got.proto != "HTTP/2.0" || got.header.Get("Authorization") != "Bearer "+apiKey {
+				t.Errorf("%v", got)
+			}
+			if n := d.metric(`daemon_upstream_connections{state="open"}`); n != 1 {
+				t.Errorf("%v connections, want one that all share", n)
+			}
+		}},
 		{[]string{"-openai-key-header", "api-key"}, func(t *testing.T, d *daemon, api *recorder) {
 			completion(t, d.ask(fdrecv.KindStream, scripted(t, mock.Script{}, nil)))
 			if h := api.seen().header; h.Get("Api-Key") != apiKey || h.Get("Authorization") != "" {
@@ -128,7 +144,7 @@ func TestOpenAISettings(t *testing.T) {
 			if strings.Contains(string(a.body), "chat.completion.chunk") {
 				t.Errorf("raw without being asked: %s", a.body)
 			}
-			if got := api.seen(); got.header.Get("Authorization") != "Bearer "+apiKey || got.body["model"] != "m-1" || got.header.Get("X-Team") != "" {
+			if got := api.seen(); got.proto != "HTTP/1.1" || got.header.Get("Authorization") != "Bearer "+apiKey || got.body["model"] != "m-1" || got.header.Get("X-Team") != "" {
 				t.Errorf("%v", got)
 			}
 			d.awaitMetric(idle, 1)
