@@ -180,21 +180,9 @@ func TestTerminateTheOldProcess(t *testing.T) {
 	l := startLine(t, setup{args: append(endless, "-shutdown-timeout", "50ms")})
 	old := readLater(l.hold(fdrecv.KindSeqpacket, ""))
 	l.mustUpgrade()
-	// Both accept for a moment: a client is the successor's when that process has placed it.
-	own := func() (n float64) {
-		for name, v := range l.scrape() {
-			if strings.HasPrefix(name, "daemon_loop_streams{") {
-				n += v
-			}
-		}
-		return n
-	}
-	eventually(t, "a stream of the successor's own", func() bool {
-		young := l.hold(fdrecv.KindSeqpacket, "")
-		t.Cleanup(func() { _ = young.Close() })
-		return own() > 0
-	})
-	stay := own()
+	young := l.hold(fdrecv.KindSeqpacket, "")
+	defer young.Close()
+	l.awaitMetric("daemon_active_streams", 2)
 	l.signal(syscall.SIGTERM)
 	if a := parse(t, <-old, true); a.err != nil || a.last().name != "error" {
 		t.Errorf("%+v", a)
@@ -202,7 +190,11 @@ func TestTerminateTheOldProcess(t *testing.T) {
 	if code := l.wait(); code != 1 {
 		t.Errorf("exit code %d of the old process, which cut a stream", code)
 	}
-	l.awaitMetric("daemon_active_streams", stay)
+	l.awaitMetric("daemon_active_streams", 1)
+	_ = young.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+	if n, err := young.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the successor's stream: %d bytes, %v", n, err)
+	}
 }
 
 // A successor that is killed outright takes its own streams with it and no other's: those of the old process go on.

@@ -71,7 +71,8 @@ func (l *line) write(t *testing.T, content []byte, mode os.FileMode) {
 	}
 }
 
-// upgrade puts a new process in the place of the one that serves, and returns once that says so.
+// upgrade puts a new process in the place of the one that serves, and returns once that says so. Both accept for a moment
+// after that: who does not care sends on.
 func (l *line) upgrade() error {
 	before := l.pid
 	if err := syscall.Kill(before, syscall.SIGUSR2); err != nil {
@@ -92,11 +93,49 @@ func (l *line) upgrade() error {
 	return nil
 }
 
+// mustUpgrade is upgrade to its end: what is sent or asked from here on is the new process's.
 func (l *line) mustUpgrade() {
 	l.t.Helper()
+	before := l.pid
 	if err := l.upgrade(); err != nil {
 		l.t.Fatalf("%v; log:\n%s", err, l.log)
 	}
+	eventually(l.t, "the predecessor to let go of its listeners", func() bool { return heldListeners(l.t, before) == 0 })
+	if heldListeners(l.t, l.pid) == 0 {
+		l.t.Fatalf("process %d has no listener either", l.pid)
+	}
+}
+
+// heldListeners counts the listening sockets that a process holds. None is held by one that has ended.
+func heldListeners(t testing.TB, pid int) (held int) {
+	t.Helper()
+	listening := map[string]bool{} // the links to them, /proc/<pid>/fd/<n>
+	for _, table := range []struct {
+		path          string
+		state, inode  int // fields
+		stateOfListen string
+	}{
+		{"/proc/net/unix", 3, 6, "00010000"}, // __SO_ACCEPTCON (af_unix.c, unix_seq_show)
+		{"/proc/net/tcp", 3, 9, "0A"},        // TCP_LISTEN (proc(5))
+		{"/proc/net/tcp6", 3, 9, "0A"},
+	} {
+		b, err := os.ReadFile(table.path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		for socket := range strings.Lines(string(b)) {
+			if f := strings.Fields(socket); len(f) > table.inode && f[table.state] == table.stateOfListen {
+				listening["socket:["+f[table.inode]+"]"] = true
+			}
+		}
+	}
+	fds, _ := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/fd/*")
+	for _, fd := range fds {
+		if link, err := os.Readlink(fd); err == nil && listening[link] {
+			held++
+		}
+	}
+	return held
 }
 
 func (l *line) kill(sig syscall.Signal) {
