@@ -234,6 +234,29 @@ func TestP18NoRoomForTheClient(t *testing.T) {
 	}
 }
 
+// late has a handoff accepted while there is room, and sent once there is none. The client's far end is r.far[0]; sender is
+// the handoff socket's.
+func late(t *testing.T, kind fdrecv.Kind) (r *full, sender int) {
+	t.Helper()
+	server, far := fdtest.TCPPair(t)
+	r = fill(t, kind, 0, 2, fdrecv.Config{Timeout: 2 * fdrecv.BackOff})
+	r.far = append(r.far, far)
+	conn := fdtest.Dial(t, r.path, socketType(kind)) // one of the two
+	await(t, r.accepted)                             // the other
+	fdtest.SendFDs(t, conn.Int(), payloadOf(kind), server.Int())
+	r.plug(server.Release())
+	return r, conn.Release()
+}
+
+// plug closes n and keeps its number taken.
+func (r *full) plug(n int) {
+	r.t.Helper()
+	if err := unix.Dup2(r.fillers[0], n); err != nil {
+		r.t.Fatal(err)
+	}
+	r.fillers = append(r.fillers, n)
+}
+
 // The same for a handoff that was accepted when there was room and came when there was none, whose sender is gone by
 // now: it has no deadline then, and a drain waits for it.
 func TestP18NoRoomForALateClient(t *testing.T) {
@@ -241,18 +264,8 @@ func TestP18NoRoomForALateClient(t *testing.T) {
 		return
 	}
 	for _, kind := range kinds {
-		server, far := fdtest.TCPPair(t)
-		r := fill(t, kind, 0, 2, fdrecv.Config{Timeout: 2 * fdrecv.BackOff})
-		r.far = append(r.far, far)
-		conn := fdtest.Dial(t, r.path, socketType(kind)) // one of the two
-		await(t, r.accepted)                             // the other
-		fdtest.SendFDs(t, conn.Int(), payloadOf(kind), server.Int())
-		n := conn.Release()
-		if err := unix.Dup2(r.fillers[0], n); err != nil { // closes, and the number stays taken
-			t.Fatal(err)
-		}
-		r.fillers = append(r.fillers, n)
-		_ = unix.Dup2(r.fillers[0], server.Int())
+		r, sender := late(t, kind)
+		r.plug(sender)
 		r.nothing()
 		drained := make(chan struct{})
 		r.ln.Drain(func() { close(drained) })
@@ -265,7 +278,32 @@ func TestP18NoRoomForALateClient(t *testing.T) {
 		r.makeRoom(len(r.fillers))
 		h := r.client()
 		<-drained
-		_, _ = h.Client.Close(), server.Close()
+		_ = h.Client.Close()
+	}
+}
+
+// A listener that lets go of its socket still owes the client that waits, whose sender may be there yet. The descriptor
+// of that very socket is the room.
+func TestLetGoWithoutRoom(t *testing.T) {
+	if !inChild(t) {
+		return
+	}
+	for _, kind := range kinds {
+		r, sender := late(t, kind)
+		r.nothing()
+		done := make(chan struct{})
+		r.ln.LetGo(func() { close(done) })
+		if kind == fdrecv.KindStream { // complete at the end
+			r.plug(sender)
+			sender = -1
+		}
+		h := r.client()
+		<-done
+		_ = h.Client.Close()
+		if sender >= 0 {
+			_ = unix.Close(sender)
+		}
+		r.makeRoom(len(r.fillers))
 	}
 }
 
