@@ -54,15 +54,15 @@ type rig struct {
 // route is a way from the daemon to its upstream.
 type route struct {
 	name, scheme string
-	h2c          bool
-	major        int // of the version of HTTP that the upstream must be asked in
+	h2c, noH2    bool // prior knowledge; the upstream offers none over TLS
+	major        int  // of the version of HTTP that the upstream must be asked in
 }
 
 var routes = []route{
-	{"h1", mock.Plain, false, 1},
-	{"unix", mock.Unix, false, 1},
-	{"h2c", mock.Plain, true, 2},
-	{"h2", mock.Secure, false, 2},
+	{name: "h1", scheme: mock.Plain, major: 1},
+	{name: "unix", scheme: mock.Unix, major: 1},
+	{name: "h2c", scheme: mock.Plain, h2c: true, major: 2},
+	{name: "h2", scheme: mock.Secure, major: 2},
 }
 
 // overRoutes runs a test over each route.
@@ -79,7 +79,7 @@ func newRig(t testing.TB, to route, o openai.Options) *rig {
 	t.Helper()
 	r := &rig{t: t, log: &logBuffer{}}
 	var err error
-	r.mock, err = mock.New(mock.Config{Key: theKey, Saw: func(req *http.Request, body []byte) {
+	r.mock, err = mock.New(mock.Config{Key: theKey, NoH2: to.noH2, Saw: func(req *http.Request, body []byte) {
 		if req.ProtoMajor != to.major {
 			t.Errorf("asked in %s", req.Proto)
 		}
