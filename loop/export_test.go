@@ -14,6 +14,7 @@ const (
 	BatchSlots = batchSlots
 	PostedKept = postedKept
 	FreedBatch = freedBatch
+	PollEvery  = pollEvery
 	Horizon    = time.Duration(horizon) * TickLength
 )
 
@@ -58,6 +59,13 @@ func CountDeadlines(l *Loop, n *int) {
 	}
 }
 
+// Poll makes the loop poll for what comes by PostSoon. Loop goroutine only.
+func Poll(l *Loop) {
+	l.queue.mu.Lock()
+	defer l.queue.mu.Unlock()
+	l.queue.polled = true
+}
+
 // WaitCoarsely makes the loop wait as on a kernel without epoll_pwait2. Loop goroutine only.
 func WaitCoarsely(l *Loop) { l.epoll.coarse = true }
 
@@ -72,9 +80,9 @@ func (l *Lag) Read() LagCounts         { return l.read() }
 
 // Posted is how many posted functions wait. Any goroutine.
 func Posted(l *Loop) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.posted)
+	l.queue.mu.Lock()
+	defer l.queue.mu.Unlock()
+	return len(l.queue.list)
 }
 
 // Operators is how many operators the loop's poll has made so far; it never gives one up. Loop goroutine only.

@@ -4,10 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"runtime/debug"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/cloudwego/netpoll"
@@ -38,6 +35,8 @@ type Loop struct {
 	retiredFDs []FD      // closed in the sweep
 	retiredOps []*netpoll.FDOperator
 	running    []func()       // the posted functions of this turn; kept for its capacity
+	polling    bool           // the loop looks at its queue every pollEvery; a copy of queue.polled
+	soonAt     time.Duration  // when PostSoon last had something to run
 	lateBy     time.Duration  // the latest timer of this turn
 	fire       func(t *Timer) // fireTimer, bound once so that a turn allocates nothing; immutable
 	yielded    time.Duration  // when the goroutine last let others run, see wait
@@ -47,11 +46,7 @@ type Loop struct {
 
 	lag lag
 
-	posters  atomic.Int32 // goroutines between their append and their wake in Post
-	mu       sync.Mutex
-	posted   []func()      // guarded by mu
-	postedAt time.Duration // guarded by mu: when the first of posted was
-	closed   bool          // guarded by mu
+	queue postQueue
 }
 
 // newLoop opens the loop's descriptors and starts its goroutine.
@@ -108,35 +103,6 @@ func (l *Loop) Arm(t *Timer, at time.Duration) { l.wheel.Arm(t, max(at, l.now)) 
 // Stop disarms t. Loop goroutine only.
 func (l *Loop) Stop(t *Timer) { l.wheel.Stop(t) }
 
-// Post queues f for the next turn. Any goroutine may call it; f runs on the loop and must not block. After Close it
-// gives ErrClosed and f never runs; nil promises that f runs, during a Close too (where Attach gives ErrClosed).
-func (l *Loop) Post(f func()) error {
-	l.mu.Lock()
-	if l.closed {
-		l.mu.Unlock()
-		return ErrClosed
-	}
-	first := len(l.posted) == 0
-	if first {
-		l.postedAt = l.Clock()
-	}
-	l.posted = append(l.posted, f)
-	l.posters.Add(1)
-	l.mu.Unlock()
-	if first { // else the wake of the first one is under way, and the turn that it starts takes all
-		l.trigger()
-	}
-	l.posters.Add(-1)
-	return nil
-}
-
-// trigger wakes the loop, or keeps it from sleeping. Any goroutine.
-func (l *Loop) trigger() {
-	if err := l.epoll.Trigger(); err != nil {
-		panic(fmt.Sprintf("loop %d: eventfd: %v", l.index, err)) // the descriptor is ours and counts up to 2^64
-	}
-}
-
 // close stops the loop and waits for its goroutine: what is still attached is closed, what is posted is run first.
 // No callback is made for it. Not from the loop's own goroutine.
 func (l *Loop) close() {
@@ -167,38 +133,6 @@ func (l *Loop) turn(dispatch func() bool) bool {
 	l.fireTimers()
 	l.sweep()
 	return false
-}
-
-// runPosted runs what was queued before it looked; what those post waits for the next turn.
-func (l *Loop) runPosted() {
-	l.mu.Lock()
-	if len(l.posted) == 0 {
-		l.mu.Unlock()
-		return
-	}
-	at := l.postedAt
-	l.running, l.posted = l.posted, l.running[:0]
-	l.mu.Unlock()
-	l.lag.observe(l.Clock() - at)
-	for i, f := range l.running {
-		l.running[i] = nil
-		runPosted(f)
-	}
-	if cap(l.running) > postedKept {
-		l.running = nil
-	}
-}
-
-// postedKept bounds the memory that a burst of posts leaves behind: 32 KB.
-const postedKept = 4096
-
-func runPosted(f func()) {
-	defer func() {
-		if v := recover(); v != nil {
-			logPanic(v)
-		}
-	}()
-	f()
 }
 
 func (l *Loop) fireTimers() {
@@ -256,17 +190,11 @@ func (l *Loop) back() bool {
 
 // shut takes the loop out of service, runs what was posted until then, and closes the poll, once.
 func (l *Loop) shut() {
-	l.mu.Lock()
-	again := l.closed
-	l.closed = true
-	l.mu.Unlock()
-	if again {
+	if !l.queue.close() {
 		return
 	}
-	l.runPosted()              // posted after this turn looked, and accepted: it may own a descriptor that it must close
-	for l.posters.Load() > 0 { // a wake after the close would be written to a number that somebody else has by then
-		runtime.Gosched()
-	}
+	l.runPosted() // posted after this turn looked, and accepted: it may own a descriptor that it must close
+	l.queue.awaitPosters()
 	if err := l.epoll.Close(); err != nil {
 		panic(fmt.Sprintf("loop %d: close: %v", l.index, err))
 	}

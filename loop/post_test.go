@@ -2,8 +2,11 @@ package loop_test
 
 import (
 	"errors"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -100,6 +103,82 @@ func TestPostCoalescesWakes(t *testing.T) {
 	on(t, l, func() {
 		if room := loop.RunningCap(l); room > loop.PostedKept {
 			t.Errorf("room for %d posted functions is kept", room)
+		}
+	})
+}
+
+// TestPostSoonWakesRarely: functions that come faster than the loop polls share its wake-ups; none is lost, and none waits
+// for the next one to come.
+func TestPostSoonWakesRarely(t *testing.T) {
+	if runtime.GOMAXPROCS(0) < 2 {
+		t.Skip("a loop does not poll while it has to give its P up")
+	}
+	const count, gap = 2000, 50 * time.Microsecond
+	l := newLoop(t)
+	turns, ran := 0, 0 // owned by the loop
+	var last time.Duration
+	start := time.Now()
+	for i := range count {
+		for time.Since(start) < time.Duration(i)*gap {
+			runtime.Gosched()
+		}
+		if err := l.PostSoon(func() {
+			ran++
+			if l.Now() != last {
+				turns, last = turns+1, l.Now()
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	took := time.Since(start)
+	all := make(chan struct{})
+	if err := l.PostSoon(func() { close(all) }); err != nil {
+		t.Fatal(err)
+	}
+	await(t, all, "the last one")
+	on(t, l, func() {
+		if ran != count {
+			t.Errorf("%d ran", ran)
+		}
+		if most := int(took/loop.PollEvery) + count/4; turns > most {
+			t.Errorf("%d turns for %d functions in %v, want %d at most", turns, count, took, most)
+		}
+	})
+}
+
+// TestPostWakesAPollingLoop: only PostSoon relies on the loop to look by itself. Seen as the count that the eventfd has.
+func TestPostWakesAPollingLoop(t *testing.T) {
+	l := newLoop(t)
+	busy, free := make(chan int), make(chan struct{})
+	if err := l.Post(func() {
+		loop.Poll(l)
+		busy <- loop.LoopFDs(l)[1]
+		<-free
+	}); err != nil {
+		t.Fatal(err)
+	}
+	eventFD := await(t, busy, "the loop")
+	var order []string
+	note := func(s string) func() { return func() { order = append(order, s) } }
+	for _, step := range []struct {
+		post  func(func()) error
+		name  string
+		count string
+	}{
+		{l.PostSoon, "soon", "0"}, {l.Post, "now", "100000000000000"}, {l.PostSoon, "again", "100000000000000"},
+	} {
+		if err := step.post(note(step.name)); err != nil {
+			t.Fatal(err)
+		}
+		if count := fdInfo(t, eventFD, "eventfd-count"); count != step.count {
+			t.Errorf("%s: eventfd count %s (hex), want %s", step.name, count, step.count)
+		}
+	}
+	close(free)
+	on(t, l, func() {
+		if got := strings.Join(order, " "); got != "soon now again" {
+			t.Errorf("ran %s", got)
 		}
 	})
 }

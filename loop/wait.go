@@ -51,6 +51,9 @@ func (l *Loop) wait(batch []struct{}) (ready int) {
 			timeout = max(0, at-now)
 		}
 		hold := l.mayHold && now-l.now < holdFor // l.now: of the last turn
+		if l.polling {
+			timeout = min(timeout, pollEvery)
+		}
 		slice := timeout
 		if hold {
 			slice = min(timeout, holdSlice)

@@ -226,6 +226,7 @@ func checkUpstreams(t testing.TB, log []byte, want map[int]int) {
 	for line := range bytes.Lines(log) {
 		var l struct {
 			Duration  float64  `json:"duration_seconds"`
+			Events    int      `json:"events"`
 			Status    int      `json:"upstream_status"`
 			FirstByte *float64 `json:"upstream_first_byte_seconds"`
 			Took      *float64 `json:"upstream_seconds"`
@@ -238,6 +239,8 @@ func checkUpstreams(t testing.TB, log []byte, want map[int]int) {
 			if l.FirstByte != nil || l.Took != nil {
 				t.Errorf("times of an upstream that did not answer: %s", line)
 			}
+		} else if l.FirstByte == nil && l.Events == 0 && l.Took != nil {
+			continue // the client left between the upstream's head and its first byte
 		} else if l.FirstByte == nil || l.Took == nil || *l.FirstByte > *l.Took || *l.Took > l.Duration {
 			t.Errorf("the upstream's times do not fit the stream's: %s", line)
 		}

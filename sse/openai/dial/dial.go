@@ -60,7 +60,7 @@ func New(cfg Config) (*Dialer, error) {
 }
 
 // Dial makes a connection. With a TLS target it is a *tls.Conn after its handshake, in which protocols were offered by
-// ALPN, best first. The error wraps one of upstream's. It blocks, no longer than the timeout; the caller owns the
+// ALPN, best first. Below all TLS is a *Socket: see Bottom. The error wraps one of upstream's. It blocks, no longer than the timeout; the caller owns the
 // connection.
 func (d *Dialer) Dial(ctx context.Context, protocols ...string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.Timeout)
@@ -99,7 +99,7 @@ func open(ctx context.Context, network, address string) (net.Conn, error) {
 	var nd net.Dialer
 	c, err := nd.DialContext(ctx, network, address)
 	if err == nil {
-		return c, nil
+		return NewSocket(c), nil
 	}
 	var name *net.DNSError
 	switch {

@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"sync"
 
+	"streaming-daemon-go/loop"
 	"streaming-daemon-go/sse/openai/upstream"
 )
 
@@ -29,8 +30,8 @@ type item struct {
 	kind       kind
 }
 
-// batch is what one read of a connection has for the calls of one loop. It belongs to whoever reads frames until it is
-// posted, to the loop from then on.
+// batch is what one turn of a connection has for the calls of one loop. It belongs to whoever reads frames until it is
+// posted or run, to the calls' loop from then on.
 type batch struct {
 	from  *conn // nil when no connection has to do with it
 	items []item
@@ -171,11 +172,19 @@ func (m *mail) fail(c *call, err error) {
 }
 
 // flush posts what was collected. A loop that is closed has nobody left to be told.
-func (m *mail) flush() {
+func (m *mail) flush() { m.deliver(nil) }
+
+// deliver is flush for the loop here, whose calls are told at once. No lock may be held.
+func (m *mail) deliver(here *loop.Loop) {
 	for i, b := range m.by {
-		if b != nil {
-			m.by[i] = nil
-			_ = m.t.shards[i].loop.Post(b.post)
+		if b == nil {
+			continue
+		}
+		m.by[i] = nil
+		if l := m.t.shards[i].loop; l == here {
+			b.run()
+		} else {
+			_ = l.PostSoon(b.post)
 		}
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"streaming-daemon-go/loop"
+	"streaming-daemon-go/sse/openai/dial"
 	"streaming-daemon-go/sse/openai/upstream"
 )
 
@@ -36,30 +38,37 @@ var legal = [numStates][numStates]bool{ // from, to
 }
 
 const (
-	streamsMax  = 4096             // calls on a connection, whatever its server allows: one goroutine reads for all of them
-	movesMax    = 3                // a call that was not sent yet is moved so often: a server that ends every connection has no end
-	readBytes   = 16 << 10         // of one read: a TLS record holds no more (RFC 8446, 5.1)
-	outTurn     = 64 << 10         // bytes written at a time
-	outMax      = 256 << 10        // bytes that may wait for the writer: answers to pings and the like, which the server does not read
-	outKept     = 16 << 10         // capacity of a write buffer that is kept
-	frameMax    = 16 << 10         // bytes of a frame's payload, both ways: the least that everyone takes (RFC 9113, 4.2)
-	connWindow  = 1 << 20          // bytes in flight on a connection; refilled as they arrive, so the distance sets it: 10 MB/s at 100 ms
-	writeWait   = 10 * time.Second // for outTurn bytes to be taken by the kernel
-	byeWait     = time.Second      // the same for the last ones
-	releaseWait = time.Second      // for the end of a response whose rest nobody needs
+	streamsMax  = 4096                 // calls on a connection, whatever its server allows: one loop reads for all of them
+	movesMax    = 3                    // a call that was not sent yet is moved so often: a server that ends every connection has no end
+	readBytes   = frameMax + headBytes // a whole frame must fit; a TLS record holds no more either (RFC 8446, 5.1)
+	readsTurn   = 64                   // reads per turn of the loop: others wait
+	outTurn     = 64 << 10             // bytes written at a time
+	outMax      = 256 << 10            // bytes that may wait for the writer: answers to pings and the like, which the server does not read
+	outKept     = 16 << 10             // capacity of a write buffer that is kept
+	frameMax    = 16 << 10             // bytes of a frame's payload, both ways: the least that everyone takes (RFC 9113, 4.2)
+	connWindow  = 1 << 20              // bytes in flight on a connection; refilled as they arrive, so the distance sets it: 10 MB/s at 100 ms
+	writeWait   = 10 * time.Second     // for outTurn bytes to be taken by the kernel
+	byeWait     = time.Second          // the same for the last ones
+	releaseWait = time.Second          // for the end of a response whose rest nobody needs
 )
 
 const _ = uint(outMax - outTurn - 1) // fails to compile unless a turn's worth fits
 
-// conn is one connection. Its reader is the goroutine that made it.
+// conn is one connection. Its reader is one loop, once moveToLoop has given it the socket; before, the goroutine that
+// dials.
 type conn struct {
-	t   *Transport // immutable
-	nc  net.Conn   // immutable; with TLS where there is any
-	raw net.Conn   // immutable; the bottom of nc: its Close does not block, and ends every read and write
+	t   *Transport   // immutable
+	nc  net.Conn     // immutable; with TLS where there is any
+	raw *dial.Socket // immutable; the bottom of nc: its Close does not block, and ends every read and write
+	sh  *shard       // immutable once it is in Transport.conns: of the loop that reads
 
 	opened time.Duration // loop clock; guarded by Transport.mu
 
 	// owned by the reader
+	fd     loop.FD // from take until the source has it
+	source loop.Source
+	over   bool // end has been called
+	hungUp bool // the source reports no more: what is left is read all the same
 	br     *bufio.Reader
 	in     *http2.Framer
 	block  block
@@ -105,7 +114,7 @@ func (b *buffer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func newConn(t *Transport, nc, raw net.Conn) *conn {
+func newConn(t *Transport, nc net.Conn, raw *dial.Socket) *conn {
 	c := &conn{
 		t: t, nc: nc, raw: raw,
 		br:          bufio.NewReaderSize(nc, readBytes),
@@ -329,6 +338,9 @@ func (c *conn) greet(deadline time.Time) error {
 	}
 	c.heardAt.Store(int64(c.t.clock()))
 	if err := c.nc.SetDeadline(time.Time{}); err != nil {
+		return fmt.Errorf("%w: %w", upstream.ErrBroken, err)
+	}
+	if err := c.take(); err != nil { // before the answer to them, which a writer of its own sends
 		return fmt.Errorf("%w: %w", upstream.ErrBroken, err)
 	}
 	return c.takeSettings(settings)

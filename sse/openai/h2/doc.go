@@ -3,13 +3,18 @@
 //
 //	loop ──Start──> Transport ──a conn with room, or dial──> conn ──writer──> upstream
 //	                  | waiting calls, conns                  |                  |
-//	loop <──Post── batch (one per read and loop) <──reader────'<─────frames──────'
+//	loop <── batch (one per turn and loop) <──its own loop────'<─────frames──────'
 //	 '── call ──Body──> Receiver; what it took is given back as WINDOW_UPDATE
 //
-// TLS needs a goroutine that reads. There is one for each connection, which has
-// also dialled it, and a second one while there is something to write. A call
-// has none: it is some 200 bytes, a place in its connection's table, and its
-// share of the batches on their way to its loop.
+// A goroutine dials: name, proxy, TLS handshake and greeting. Then a loop has the
+// connection: when bytes have come it takes the frames that are whole, through
+// crypto/tls, for which nothing-there is a temporary error (dial.Socket). Calls
+// of that loop are told at once, those of others by PostSoon. A goroutine writes
+// for as long as there is something to write. So a connection whose calls only
+// listen has no goroutine. A call has none in any case: it is some 200 bytes, a
+// place in its connection's table, and its share of the batches. Measured with
+// 10,000 calls of an event per second on 40 connections: 15.0 us of CPU per
+// event with a reading goroutine for each connection, 11.9 so.
 //
 // Flow control. What arrives is copied into a batch and counted twice. The
 // connection's window is filled up at once: it must never be the reason why a

@@ -148,7 +148,11 @@ func (c *conn) end(err error) {
 	for _, cl := range lost {
 		c.fail(cl, cause)
 	}
-	c.mail.flush()
+	if c.over { // by its loop
+		c.mail.deliver(c.sh.loop)
+	} else {
+		c.mail.flush()
+	}
 }
 
 // known reports whether err says already what it is in upstream's terms.

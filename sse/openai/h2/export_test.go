@@ -3,6 +3,7 @@ package h2
 import (
 	"net"
 
+	"streaming-daemon-go/sse/openai/dial"
 	"streaming-daemon-go/sse/openai/upstream"
 )
 
@@ -17,14 +18,20 @@ func (t *Transport) SkipStreams(n uint32) {
 	}
 }
 
-// Attach makes nc a greeted connection of the transport and reads it to its end, in a goroutine that Close waits for.
-func (t *Transport) Attach(nc net.Conn) {
-	c := newConn(t, nc, nc)
+// Attach makes nc a greeted connection of the transport.
+func (t *Transport) Attach(nc net.Conn) error {
+	raw := dial.NewSocket(nc)
+	c := newConn(t, raw, raw)
+	if err := c.take(); err != nil {
+		return err
+	}
 	t.mu.Lock()
+	c.sh = t.shards[0]
 	t.conns = append(t.conns, c)
 	t.place()
 	t.mu.Unlock()
-	t.running.Go(c.read)
+	c.moveToLoop()
+	return nil
 }
 
 // DecodeHead reads a header block, cut into fragments, as a response's head. ok is false for what ends a connection.

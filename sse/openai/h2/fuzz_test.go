@@ -5,12 +5,15 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"testing"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+	"golang.org/x/sys/unix"
 
+	"streaming-daemon-go/fdrecv/fdtest"
 	"streaming-daemon-go/loop"
 	"streaming-daemon-go/sse/openai/h2"
 	"streaming-daemon-go/sse/openai/upstream"
@@ -58,8 +61,10 @@ func FuzzServer(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer tr.Close()
-		ours, theirs := net.Pipe()
-		tr.Attach(ours)
+		ours, theirs := socketPair(t)
+		if err := tr.Attach(ours); err != nil {
+			t.Fatal(err)
+		}
 		r := &rig{t: t, pool: pool, tr: tr}
 		calls := []*caller{r.start("body"), r.start("")}
 		// Both requests have come when the server begins: the answers are to something.
@@ -86,6 +91,22 @@ func FuzzServer(f *testing.F) {
 		}
 		r.settled(0)
 	})
+}
+
+// socketPair is net.Pipe of two descriptors.
+func socketPair(t *testing.T) (ours, theirs net.Conn) {
+	t.Helper()
+	a, b := fdtest.SocketPair(t, unix.SOCK_STREAM)
+	for fd, to := range map[*loop.FD]*net.Conn{&a: &ours, &b: &theirs} {
+		file := os.NewFile(uintptr(fd.Release()), "pair")
+		c, err := net.FileConn(file)
+		_ = file.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		*to = c
+	}
+	return ours, theirs
 }
 
 func b2i(b bool) int {

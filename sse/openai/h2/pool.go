@@ -5,10 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"time"
 
+	"streaming-daemon-go/sse/openai/dial"
 	"streaming-daemon-go/sse/openai/upstream"
 )
 
@@ -75,7 +75,7 @@ func (t *Transport) freed() {
 	t.place()
 }
 
-// connect makes a connection and is its reader from then on.
+// connect makes a connection and moves it to a loop.
 func (t *Transport) connect() {
 	c, err := t.open()
 	t.mu.Lock()
@@ -83,6 +83,7 @@ func (t *Transport) connect() {
 	switch {
 	case err == nil && !t.closed:
 		c.opened = t.clock()
+		c.sh = t.shards[len(t.conns)%len(t.shards)]
 		t.conns = append(t.conns, c)
 		t.learn(c)
 	case errors.Is(err, errNoH2) && t.cfg.Fallback != nil && !t.closed:
@@ -99,8 +100,9 @@ func (t *Transport) connect() {
 	case err != nil:
 	case closed:
 		_ = c.raw.Close()
+		c.drop()
 	default:
-		c.read()
+		c.moveToLoop()
 	}
 }
 
@@ -120,7 +122,7 @@ func (t *Transport) open() (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw := bottom(nc)
+	raw := dial.Bottom(nc)
 	defer context.AfterFunc(t.ctx, func() { _ = raw.Close() })()
 	if secure, ok := nc.(*tls.Conn); ok && secure.ConnectionState().NegotiatedProtocol != "h2" {
 		_ = raw.Close()
@@ -129,20 +131,10 @@ func (t *Transport) open() (*conn, error) {
 	c := newConn(t, nc, raw)
 	if err := c.greet(deadline); err != nil {
 		_ = raw.Close()
+		c.drop()
 		return nil, err
 	}
 	return c, nil
-}
-
-// bottom is the connection below every layer of TLS, whose Close does not block.
-func bottom(c net.Conn) net.Conn {
-	for {
-		secure, ok := c.(*tls.Conn)
-		if !ok {
-			return c
-		}
-		c = secure.NetConn()
-	}
 }
 
 // learn remembers how many calls c takes. t.mu is held.

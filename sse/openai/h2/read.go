@@ -3,46 +3,138 @@ package h2
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"runtime/debug"
 
 	"golang.org/x/net/http2"
 
+	"streaming-daemon-go/sse/openai/dial"
 	"streaming-daemon-go/sse/openai/upstream"
 )
 
-// read is the reader: it takes frames until the connection ends, and then sees to the calls that are left.
-func (c *conn) read() {
-	c.end(c.takeFrames())
+// take readies the connection for a loop: reads and writes block no more. No other goroutine may know of it yet.
+func (c *conn) take() (err error) {
+	c.fd, err = c.raw.Take()
+	return err
 }
 
-// takeFrames gives why there are no more: a wireError, or what Read said. A panic of ours costs this connection only.
-func (c *conn) takeFrames() (err error) {
+// moveToLoop gives the connection, taken before, to a loop, which reads it from then on. It is the end of the dialling
+// goroutine.
+func (c *conn) moveToLoop() {
+	c.t.running.Add(1) // until finish
+	err := c.sh.loop.Post(func() {
+		if err := c.source.Attach(c.sh.loop, c.fd, c); err != nil {
+			c.drop()
+			c.finish(err)
+			return
+		}
+		c.pump() // the server's first bytes may have been read with its settings
+	})
+	if err != nil { // the loops have ended
+		c.drop()
+		c.end(upstream.ErrClosed)
+		c.t.running.Done()
+	}
+}
+
+// drop closes the descriptor of a connection that no loop has, if it was taken.
+func (c *conn) drop() {
+	c.raw.Forget()
+	_ = c.fd.Close()
+}
+
+// Readable, Writable, Hangup and Failed make it a loop.Handler.
+func (c *conn) Readable() { c.pump() }
+
+// Writable is never asked for: writers wait on goroutines of their own.
+func (c *conn) Writable() {}
+
+// Hangup: there is an end, perhaps behind more bytes than one turn may read.
+func (c *conn) Hangup() {
+	c.hungUp = true
+	c.pump()
+}
+
+// Failed: a callback panicked outside takeFrames (our bug); the loop has retired the source.
+func (c *conn) Failed(err error) { c.finish(fmt.Errorf("%w: %w", upstream.ErrPanic, err)) }
+
+// pump takes the frames that have come and tells those whom they are for. Loop goroutine only.
+func (c *conn) pump() {
+	if c.over {
+		return
+	}
+	c.heardAt.Store(int64(c.t.clock()))
+	more, err := c.takeFrames()
+	switch {
+	case err != nil:
+		c.finish(err)
+		return
+	case more:
+		_ = c.sh.loop.Post(c.pump) // ErrClosed: there is no next turn
+	case c.hungUp:
+		c.finish(io.ErrUnexpectedEOF)
+		return
+	}
+	c.mail.deliver(c.sh.loop)
+	if c.raw.Kept() { // TLS has answered something by itself, and the kernel did not take it
+		c.with(c.kick)
+	}
+}
+
+// finish ends a connection that is read no more. Loop goroutine only.
+func (c *conn) finish(err error) {
+	if c.over {
+		return
+	}
+	c.over = true
+	if errors.As(err, new(wireError)) && c.source.Attached() { // the writer has something to say
+		c.raw.GiveBack(c.source.Detach())
+	} else {
+		c.raw.Forget()
+		c.source.Retire()
+	}
+	c.end(err)
+	c.t.running.Done()
+}
+
+// takeFrames takes what has come. It gives why no more will: a wireError, or what Read said; more says that the turn is
+// over before what has come is. A panic of ours costs this connection only.
+func (c *conn) takeFrames() (more bool, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			slog.Error("panic in a connection's reader", "panic", v, "stack", string(debug.Stack()))
 			err = fmt.Errorf("%w: %v", upstream.ErrPanic, v)
 		}
 	}()
-	for err == nil {
-		if !c.buffered() { // the next read may block, and what has come must not wait for it
-			c.mail.flush()
-			c.heardAt.Store(int64(c.t.clock()))
+	for range readsTurn {
+		for c.buffered() {
+			if err := c.takeFrame(); err != nil {
+				return false, err
+			}
 		}
-		err = c.takeFrame()
+		if _, err := c.br.Peek(c.br.Buffered() + 1); err != nil {
+			if dial.WouldBlock(err) {
+				return false, nil
+			}
+			return false, err
+		}
 	}
-	return err
+	return true, nil
 }
 
-// buffered reports whether the next frame is there as a whole.
+// headBytes is the length of a frame's head (RFC 9113, section 4.1).
+const headBytes = 9
+
+// buffered reports whether the next frame is there as a whole, or is one that cannot be.
 func (c *conn) buffered() bool {
-	const headBytes = 9 // RFC 9113, section 4.1
 	n := c.br.Buffered()
 	if n < headBytes {
 		return false
 	}
 	h, _ := c.br.Peek(3)
-	return n >= headBytes+(int(h[0])<<16|int(h[1])<<8|int(h[2]))
+	length := int(h[0])<<16 | int(h[1])<<8 | int(h[2])
+	return n >= headBytes+length || length > frameMax
 }
 
 func (c *conn) takeFrame() error {
@@ -168,7 +260,7 @@ func (c *conn) takeData(f *http2.DataFrame) (err error) {
 			cl.length -= int64(len(data))
 		}
 		if f.StreamEnded() {
-			c.finish(cl)
+			c.complete(cl)
 		}
 	})
 	switch {
@@ -186,9 +278,9 @@ func (c *conn) takeData(f *http2.DataFrame) (err error) {
 	return err
 }
 
-// finish ends a stream whose response is complete. A request that was answered before it was sent goes no further. mu is
+// complete ends a stream whose response is complete. A request that was answered before it was sent goes no further. mu is
 // held.
-func (c *conn) finish(cl *call) {
+func (c *conn) complete(cl *call) {
 	if cl.req != nil && cl.sent < len(cl.req.Body) {
 		c.reset(cl, http2.ErrCodeNo)
 	} else {
@@ -246,7 +338,7 @@ func (c *conn) takeBlock() (err error) {
 			c.reset(cl, http2.ErrCodeProtocol)
 			cl.req = nil
 		case b.end:
-			c.finish(cl)
+			c.complete(cl)
 		}
 	})
 	switch {

@@ -53,7 +53,7 @@ type Transport struct {
 	keeper    keeper
 	ctx       context.Context // ends with Close; bounds dials
 	cancel    context.CancelFunc
-	running   sync.WaitGroup // dials, readers, writers
+	running   sync.WaitGroup // dials, connections that a loop reads, writers
 
 	waitingNow atomic.Int64 // waiting.len, for those without the lock
 
@@ -178,8 +178,7 @@ func (t *Transport) Counts() upstream.Counts {
 	return n
 }
 
-// Close implements upstream.Transport, but for this: calls under way fail with ErrClosed, since none can go on without
-// its connection's goroutine.
+// Close implements upstream.Transport, but for this: calls under way fail with ErrClosed.
 func (t *Transport) Close() {
 	t.cancel()
 	conns := t.shut()
