@@ -183,8 +183,7 @@ func (ln *Listener) stopListening() {
 //	accept4, recvmsg, recvmsg, getsockopt, getpeername, close             seqpacket, fdpass
 //	accept4, recvmsg, recvmsg, getsockopt, getpeername, recvmsg, close    stream (the last recvmsg finds the end)
 //
-// (the first recvmsg is a peek, see receiveFirst),
-// and a turn one more accept4, which finds nothing.
+// and a turn one more accept4, which finds nothing. The first recvmsg is a peek, see receiveFirst.
 func (ln *Listener) acceptTurn() {
 	if !ln.takeWaiting() {
 		ln.backOff(errNoRoom)

@@ -132,10 +132,7 @@ func TestReportIsJSON(t *testing.T) {
 // Contestants play in a row within a stage, each round begins with another one, and slow is for the daemon only.
 func TestContestantsTakeTurns(t *testing.T) {
 	c := compare.Config{Contestants: []target.Spec{{Name: "a"}, {Name: "b"}, {Name: "c"}}, Daemon: "b", Rounds: 2, Ladder: []int{5}, LadderEach: 1}
-	var order []string
-	for _, s := range compare.Order(c) {
-		order = append(order, s)
-	}
+	order := compare.Order(c)
 	want := "1 paced a,1 paced b,1 paced c,1 churn a,1 churn b,1 churn c,1 storm a,1 storm b,1 storm c,1 slow b,1 ladder a,1 ladder b,1 ladder c," +
 		"2 paced b,2 paced c,2 paced a,2 churn b,2 churn c,2 churn a,2 storm b,2 storm c,2 storm a,2 slow b"
 	if got := strings.Join(order, ","); got != want {

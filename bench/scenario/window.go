@@ -29,8 +29,9 @@ func (r *run) window(ctx context.Context, during func() error) error {
 	if err != nil {
 		return err
 	}
-	own, cpu, counts, start := ownCPU(), before.CPU, r.fleet.Counts(), time.Now()
-	if cpu, err = r.p.CPU(); err != nil { // again: Sample takes its time
+	own, counts, start := ownCPU(), r.fleet.Counts(), time.Now()
+	cpu, err := r.p.CPU() // not that of before: Sample takes its time
+	if err != nil {
 		return err
 	}
 	if err := during(); err != nil {
