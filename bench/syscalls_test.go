@@ -1,7 +1,6 @@
 package main_test
 
 import (
-	"math"
 	"os"
 	"os/exec"
 	"strconv"
@@ -48,11 +47,14 @@ func TestSyscallsPage(t *testing.T) {
 		}
 		exact++
 		call := strings.TrimSpace(cells[1])
-		slack := 0.1 // what the daemon's own start and end differ by, over 100 streams
-		if call == "sendto" {
-			slack = 3 // on a machine that stalls, events share a call
+		less, more := 0.1, 0.1 // what the daemon's own start and end differ by, over 100 streams
+		switch call {
+		case "sendto":
+			less = 3 // on a machine that stalls, events share a call
+		case "recvmsg", "epoll_ctl":
+			more = 0.9 // there, a handoff may come in two steps: the connection first, then its message
 		}
-		if got := counted[call]; math.Abs(got-want) > slack {
+		if got := counted[call]; got < want-less || got > want+more {
 			t.Errorf("%s: %.2f per stream, the page says %v", call, got, want)
 		}
 	}

@@ -31,14 +31,14 @@ type batchFunc = func(batch []struct{}) (closed bool)
 type epoll struct {
 	netpoll.Poll
 	hooks   epollHooks
-	fd      int           // of epoll
-	slot    uintptr       // size of netpoll's epollevent
-	inner   batchFunc     // netpoll's handler
-	batch   []struct{}    // of the turn under way
-	hangup  hangup        // of the event under way
-	next    func() bool   // dispatch, bound once so that a turn allocates nothing
-	coarse  bool          // the kernel counts timeouts in milliseconds
-	timeout unix.Timespec // of the wait under way
+	fd      int         // of epoll
+	slot    uintptr     // size of netpoll's epollevent
+	inner   batchFunc   // netpoll's handler
+	batch   []struct{}  // of the turn under way
+	hangup  hangup      // of the event under way
+	next    func() bool // dispatch, bound once so that a turn allocates nothing
+	coarse  bool        // the kernel counts timeouts in milliseconds
+	timeout timespec    // of the wait under way
 }
 
 // epollHooks is what the owner of an epoll does around its batches.

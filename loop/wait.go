@@ -75,7 +75,7 @@ func (e *epoll) waitReady(batch []struct{}, timeout time.Duration, hold bool) in
 	case e.coarse:
 		number, limit = unix.SYS_EPOLL_PWAIT, uintptr(milliseconds(timeout))
 	case timeout != forever:
-		e.timeout = unix.NsecToTimespec(int64(timeout))
+		e.timeout = timespec{int64(timeout / time.Second), int64(timeout % time.Second)}
 		limit = uintptr(unsafe.Pointer(&e.timeout))
 	}
 	var n uintptr
@@ -94,6 +94,9 @@ func (e *epoll) waitReady(batch []struct{}, timeout time.Duration, hold bool) in
 	panic(fmt.Sprintf("loop: epoll_wait: %v", errno))
 }
 
+// timespec is struct __kernel_timespec: of 64 bits on every architecture, which unix.Timespec is not.
+type timespec struct{ sec, nsec int64 }
+
 // milliseconds is a timeout of epoll_pwait(2): rounded up, as a timer must not fire early; -1 is for ever.
 func milliseconds(timeout time.Duration) int32 {
 	if timeout == forever {
@@ -105,7 +108,7 @@ func milliseconds(timeout time.Duration) int32 {
 // hasPwait2 reports whether the kernel waits with nanoseconds: from Linux 5.11 on, unless a seccomp filter that does not
 // know the call is in the way.
 func (e *epoll) hasPwait2() bool {
-	var none unix.Timespec
+	var none timespec
 	var room [32]byte // for one event, whatever its layout
 	_, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(e.fd), uintptr(unsafe.Pointer(&room)), 1,
 		uintptr(unsafe.Pointer(&none)), 0, 0)

@@ -125,10 +125,15 @@ func (ch *channel) receive(deadline time.Time) (message, error) {
 	}
 	b, control := make([]byte, packetMax), make([]byte, unix.CmsgSpace(4*8)) // room for more than one: they are closed
 	n, controlLen, flags, _, err := ch.conn.ReadMsgUnix(b, control)
+	if isEnd(err) {
+		// An end is believed when it is found twice: the kernel looks at the queue first and at the far end after that, and
+		// one that sends its last words and ends between the two looks would not be heard (package fdrecv has the same).
+		n, controlLen, flags, _, err = ch.conn.ReadMsgUnix(b, control)
+	}
+	if isEnd(err) {
+		return message{}, io.EOF
+	}
 	if err != nil {
-		if errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) {
-			return message{}, io.EOF
-		}
 		return message{}, fmt.Errorf("upgrade: receive: %w", err)
 	}
 	fds := descriptors(control[:controlLen])
@@ -154,6 +159,9 @@ func (ch *channel) receive(deadline time.Time) (message, error) {
 	}
 	return m, nil
 }
+
+// isEnd: the far end has closed, over what we sent perhaps.
+func isEnd(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) }
 
 // descriptors takes what came. ReadMsgUnix made them close-on-exec.
 func descriptors(control []byte) []loop.FD {
