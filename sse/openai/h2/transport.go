@@ -178,7 +178,8 @@ func (t *Transport) Counts() upstream.Counts {
 	return n
 }
 
-// Close implements upstream.Transport, but for this: calls under way fail with ErrClosed.
+// Close implements upstream.Transport, but for this: calls under way fail with ErrClosed. The loops must turn meanwhile,
+// since it is they who close the connections: it waits for them.
 func (t *Transport) Close() {
 	t.cancel()
 	conns := t.shut()
